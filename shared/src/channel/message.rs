@@ -1,0 +1,207 @@
+//! Messages of the shard channel, closed enums as rkyv archives.
+//!
+//! Everything is copied out of the ring before it is validated: the other side can still write to
+//! the ring. Archives are unaligned, so they need no particular address.
+
+use crate::ids::DeviceId;
+use crate::ocf::device::Status;
+
+/// Version of this module: both sides must agree, it is the first thing the introduction checks.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// Largest message in a ring, in bytes. Longer lists are paged.
+pub const MESSAGE_BYTES_MAX: usize = 512 * 1024;
+
+/// What `api` asks of the shard that owns a user.
+#[derive(Clone, PartialEq, Debug, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub enum Command {
+    /// The user's devices in ascending order of their ids, a page at a time: [`Reply::Devices`].
+    ListDevices {
+        /// Begin behind this device; at the first when none.
+        after: Option<DeviceId>,
+        /// With links or with representations.
+        content: Content,
+    },
+    /// One device, a page of its links at a time: [`Reply::Devices`] with exactly one device.
+    ReadDevice {
+        /// Which.
+        device: DeviceId,
+        /// Begin at this link, counted in ascending order of hrefs.
+        first_link: u32,
+        /// With links or with representations.
+        content: Content,
+    },
+    /// GET on a published resource of an online device: [`Reply::Device`].
+    Retrieve {
+        /// Which device.
+        device: DeviceId,
+        /// Path below the device, with a leading slash.
+        href: String,
+        /// Value of an `if` query, passed on if it is one of the link's interfaces.
+        interface: Option<String>,
+    },
+    /// POST on a published resource of an online device: [`Reply::Device`].
+    Update {
+        /// Which device.
+        device: DeviceId,
+        /// Path below the device, with a leading slash.
+        href: String,
+        /// Value of an `if` query, passed on if it is one of the link's interfaces.
+        interface: Option<String>,
+        /// CBOR.
+        body: Vec<u8>,
+    },
+    /// A Mediator registers; the user is created on first use: [`Reply::Done`].
+    RegisterMediator,
+    /// A single-use token for a device of this user: [`Reply::DeviceToken`].
+    IssueDeviceToken {
+        /// The only device that may use it; the first that does when none.
+        device: Option<DeviceId>,
+    },
+    /// Tokens that were issued and neither used nor expired: [`Reply::DeviceTokens`].
+    ListDeviceTokens,
+    /// Revokes the tokens of a device and removes it with its links and sessions: [`Reply::Done`].
+    RemoveDevice {
+        /// Which.
+        device: DeviceId,
+    },
+}
+
+/// What a list of devices shows of each link (cloud reference 4.4, 4.5).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub enum Content {
+    /// Link members.
+    Base,
+    /// The last representation.
+    All,
+}
+
+/// The answers.
+#[derive(Clone, PartialEq, Debug, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub enum Reply {
+    /// One page of devices.
+    Devices(DevicesPage),
+    /// What the device answered.
+    Device(DeviceAnswer),
+    /// A fresh single-use token.
+    DeviceToken {
+        /// The token, in clear: it is shown once and stored as a digest.
+        token: String,
+        /// Seconds until it expires.
+        expires_in_secs: u64,
+    },
+    /// Outstanding single-use tokens.
+    DeviceTokens(Vec<OutstandingToken>),
+    /// Done, and durable.
+    Done,
+    /// Not done.
+    Failed(Failure),
+}
+
+/// Some devices, and where to go on.
+#[derive(Clone, PartialEq, Debug, Default, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub struct DevicesPage {
+    /// In ascending order of their ids.
+    pub devices: Vec<DeviceView>,
+    /// Links of the last device that did not fit: go on with [`Command::ReadDevice`] from this link.
+    pub next_link: Option<u32>,
+    /// There are more devices behind the last one.
+    pub more_devices: bool,
+}
+
+/// A device as partners see it.
+#[derive(Clone, PartialEq, Debug, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub struct DeviceView {
+    /// Its id.
+    pub device: DeviceId,
+    /// Whether it is signed in.
+    pub status: Status,
+    /// Representation of `/oic/d` as CBOR, if it is known.
+    pub description: Option<Vec<u8>>,
+    /// Representation of `/oic/p` as CBOR, if it is known.
+    pub platform: Option<Vec<u8>>,
+    /// The name it published, if any.
+    pub name: Option<String>,
+    /// Published links in ascending order of their hrefs.
+    pub links: Vec<LinkView>,
+}
+
+/// A link as partners see it. Hrefs are local: the device id is not part of them.
+#[derive(Clone, PartialEq, Debug, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub struct LinkView {
+    /// Path below the device, with a leading slash.
+    pub href: String,
+    /// Resource types.
+    pub resource_types: Vec<String>,
+    /// Interfaces.
+    pub interfaces: Vec<String>,
+    /// Policy bit mask.
+    pub policy: u8,
+    /// Human-readable.
+    pub title: Option<String>,
+    /// Media types.
+    pub media_types: Vec<String>,
+    /// Position, described.
+    pub tag_pos_desc: Option<String>,
+    /// Position, three coordinates.
+    pub tag_pos_rel: Option<[f64; 3]>,
+    /// Function.
+    pub tag_func_desc: Option<String>,
+    /// Location.
+    pub tag_locn: Option<String>,
+    /// With [`Content::All`]: the representation as CBOR, if it is known.
+    pub representation: Option<Vec<u8>>,
+}
+
+/// A response that came from the device itself.
+#[derive(Clone, PartialEq, Eq, Debug, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub struct DeviceAnswer {
+    /// CoAP response code as a byte.
+    pub code: u8,
+    /// CoAP Content-Format, if it had one.
+    pub content_format: Option<u16>,
+    /// Max-Age in seconds, if it had one.
+    pub max_age: Option<u32>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// A token that waits for its device.
+#[derive(Clone, PartialEq, Eq, Debug, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub struct OutstandingToken {
+    /// The device it is for, if it is for one.
+    pub device: Option<DeviceId>,
+    /// Seconds until it expires.
+    pub expires_in_secs: u64,
+}
+
+/// Why a command was not carried out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub enum Failure {
+    /// Not a device of this user.
+    NoSuchDevice,
+    /// Not a published resource of this device.
+    NoSuchResource,
+    /// The interface is not one of the link's.
+    NoSuchInterface,
+    /// Signed up, but not connected.
+    DeviceOffline,
+    /// Connected, but did not answer in time. An update may still have happened.
+    DeviceTimedOut,
+    /// The connection was lost while its answer was awaited. An update may still have happened.
+    DeviceLost,
+    /// The device answered something that is no CoAP response, or none that may be passed on.
+    DeviceAnsweredBadly,
+    /// The request is larger than the device takes.
+    TooLargeForDevice,
+    /// The answer is larger than a ring message.
+    AnswerTooLarge,
+    /// The device belongs to somebody else.
+    OwnedByAnother,
+    /// A bound was reached: devices or tokens of the user, requests under way.
+    Overloaded,
+    /// The store refuses or is unreachable; nothing has changed.
+    StoreUnavailable,
+    /// This shard does not serve the user.
+    WrongShard,
+}
