@@ -2,8 +2,9 @@
 //!
 //! Everything is copied out of the ring before it is validated: the other side can still write to
 //! the ring. Archives are unaligned, so they need no particular address.
+#![expect(missing_docs, reason = "rkyv gives archived enum variants fields without comments")]
 
-use crate::ids::DeviceId;
+use crate::ids::{DeviceId, UserId};
 use crate::ocf::device::Status;
 
 /// Version of this module: both sides must agree, it is the first thing the introduction checks.
@@ -13,6 +14,19 @@ pub const PROTOCOL_VERSION: u32 = 1;
 pub const MESSAGE_BYTES_MAX: usize = 512 * 1024;
 
 /// What `api` asks of the shard that owns a user.
+#[derive(Clone, PartialEq, Debug, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub struct CommandEnvelope {
+    /// Chosen by `api`, unique among its commands under way on this ring.
+    pub request: u64,
+    /// How long the caller is going to wait, in milliseconds. The shard gives up then.
+    pub patience_ms: u32,
+    /// Whose data it is about. The shard answers [`Failure::WrongShard`] for users of another.
+    pub user: UserId,
+    /// What to do.
+    pub command: Command,
+}
+
+/// The commands.
 #[derive(Clone, PartialEq, Debug, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 pub enum Command {
     /// The user's devices in ascending order of their ids, a page at a time: [`Reply::Devices`].
@@ -74,6 +88,15 @@ pub enum Content {
     Base,
     /// The last representation.
     All,
+}
+
+/// The answer to a command.
+#[derive(Clone, PartialEq, Debug, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub struct ReplyEnvelope {
+    /// The command's number.
+    pub request: u64,
+    /// What came of it.
+    pub reply: Reply,
 }
 
 /// The answers.

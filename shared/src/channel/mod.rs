@@ -6,7 +6,7 @@
 //! api ◄══ ring ══ shard              ReplyEnvelope
 //! ```
 //!
-//! Who speaks when: `api` sends a [`message::Command`] in a [`CommandEnvelope`] with a request number of its own; the shard
+//! Who speaks when: `api` sends a [`message::Command`] in a [`message::CommandEnvelope`] with a request number of its own; the shard
 //! answers every command with exactly one [`message::Reply`] of the same number, in any order. There
 //! is one pair of rings per (api process, shard), so neither side ever waits for a lock.
 //!
@@ -14,7 +14,4 @@
 //! commands under way; `api` answers 503 to whoever waits and reconnects with back-off. Neither side
 //! trusts the other's indices, lengths or bytes: a corrupt ring closes the channel and nothing else.
 
-pub mod envelope;
 pub mod message;
-
-pub use envelope::{CommandEnvelope, ReplyEnvelope};
