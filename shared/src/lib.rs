@@ -25,3 +25,6 @@ pub mod ocf;
 pub mod channel;
 
 pub mod config;
+
+#[cfg(feature = "ring")]
+pub mod ring;

@@ -1,0 +1,1 @@
+//! The cloud-to-cloud side of the OCF Cloud.

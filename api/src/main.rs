@@ -1,0 +1,3 @@
+//! Thin start.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The swarm: simulated devices by the thousand.
