@@ -1,1 +1,5 @@
-//! The device side of the OCF Cloud.
+//! wip
+pub mod limits;
+pub mod reject;
+pub mod slab;
+pub mod shard { pub mod deadlines; }
