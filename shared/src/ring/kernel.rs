@@ -6,7 +6,6 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
-use std::time::{Duration, Instant};
 
 use io_uring::squeue::Entry;
 use io_uring::types::{CancelBuilder, SubmitArgs, Timespec};
@@ -21,8 +20,11 @@ use super::ops::{Completion, Kind, Operation, Tag};
 /// How often an interrupted or cut submission is tried again at once.
 const TRIES: u32 = 64;
 
-/// How long a ring that is dropped waits for what it cancelled.
-const DRAIN: Duration = Duration::from_secs(2);
+/// A ring that is dropped waits this long for something of what it cancelled to end, ...
+const DRAIN_WAIT: Timespec = Timespec::new().nsec(50_000_000);
+
+/// ... and so many times in vain before it gives up.
+const DRAIN_ROUNDS: u32 = 40;
 
 pub(super) struct KernelRing {
     /// Its number among the rings of one owner.
@@ -191,29 +193,28 @@ impl KernelRing {
 
     /// Cancels everything and waits for the end of it, so that the kernel uses no memory of ours.
     ///
-    /// False if that did not come in time.
+    /// False if the kernel stops making progress.
     pub(super) fn drain(&mut self) -> bool {
-        let until = Instant::now() + DRAIN;
-        // Requests that never entered will never complete.
-        let first_of_chain =
-            |(nth, _): &(usize, &(Entry, usize))| *nth == 0 || self.backlog[nth - 1].1 == 0;
-        let unentered = self.backlog.iter().enumerate().filter(first_of_chain).count() as u32;
+        // What never entered will never complete. The last entry of a chain stands for its request.
+        let unentered = self.backlog.iter().filter(|(_, following)| *following == 0).count();
         self.backlog.clear();
-        self.in_flight -= unentered;
-        let wait = Timespec::from(Duration::from_millis(50));
-        while self.in_flight > 0 && Instant::now() < until {
+        self.in_flight -= unentered as u32;
+        let mut patience = DRAIN_ROUNDS;
+        while self.in_flight > 0 && patience > 0 {
             if self.enter().is_err() {
                 return false;
             }
-            // Not finding any is as good as cancelling all.
-            let _ =
-                self.uring.submitter().register_sync_cancel(Some(wait), CancelBuilder::any().all());
-            let _ = self.uring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&wait));
+            let submitter = self.uring.submitter();
+            // Finding none, or some that take their time, is dealt with by the next round.
+            let _ = submitter.register_sync_cancel(Some(DRAIN_WAIT), CancelBuilder::any().all());
+            let _ = submitter.submit_with_args(1, &SubmitArgs::new().timespec(&DRAIN_WAIT));
+            let before = self.in_flight;
             while let Some(completion) = self.next() {
                 if let Some(buffer) = completion.buffer {
                     self.buffers.give_back(buffer);
                 }
             }
+            patience = if self.in_flight < before { DRAIN_ROUNDS } else { patience - 1 };
         }
         self.in_flight == 0
     }

@@ -31,8 +31,8 @@ impl<T> Slab<T> {
     }
 
     #[cfg(test)]
-    pub(super) fn is_empty(&self) -> bool {
-        self.vacant.len() == self.places.len()
+    pub(super) fn len(&self) -> usize {
+        self.places.len() - self.vacant.len()
     }
 }
 
@@ -48,6 +48,6 @@ mod tests {
         assert_eq!(slab.remove(a), None);
         assert_eq!(slab.insert('c'), a);
         assert_eq!(slab.at(b), Some(&mut 'b'));
-        assert!(!slab.is_empty());
+        assert_eq!(slab.len(), 2);
     }
 }
