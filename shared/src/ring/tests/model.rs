@@ -42,6 +42,8 @@ struct Model {
     posted: VecDeque<Completion>,
     /// Per ring, the buffers the kernel may take.
     free: Vec<Vec<u16>>,
+    /// Sockets that were told to end.
+    ending: HashSet<SocketId>,
 }
 
 impl Model {
@@ -136,6 +138,13 @@ impl Kernel for Model {
                 || matches!(tag.kind, Kind::Cancel | Kind::AcceptDelay),
             "a slot was reused with a completion of its former socket outstanding"
         );
+        match tag.kind {
+            Kind::End | Kind::Close => {
+                self.ending.insert(socket);
+            }
+            Kind::Cancel | Kind::AcceptDelay => {}
+            kind => assert!(!self.ending.contains(&socket), "{kind:?} after the end"),
+        }
         let pending = match operation {
             Operation::ReceiveMany => Pending { tag, many: true, len: 0, cancels: None },
             Operation::Send { len, .. } => Pending { tag, many: false, len, cancels: None },
