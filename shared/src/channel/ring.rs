@@ -37,7 +37,10 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 pub(super) const WORD_BYTES: usize = 8;
 
 /// A word of the ring's data.
+#[cfg(not(loom))]
 pub(super) type Word = AtomicU64;
+#[cfg(loom)]
+pub(super) use word::Word;
 
 /// Alone on two cache lines, because processors fetch them in pairs.
 #[repr(C, align(128))]
@@ -317,7 +320,8 @@ impl<M: Memory> Consumer<M> {
     /// Says that this side is about to wait for its doorbell. False: do not, there are messages.
     pub(super) fn announce_sleep(&mut self) -> Result<bool, Corruption> {
         self.announced = true;
-        self.memory.control().asleep.0.store(1, Ordering::Relaxed);
+        // A swap, as in `publish`: it stands in one order with the producer's.
+        self.memory.control().asleep.0.swap(1, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         let pending = self.is_pending()?;
         if pending {
@@ -363,6 +367,9 @@ fn load_run(words: &[Word], into: &mut [u8]) {
         *bytes = word.load(Ordering::Relaxed).to_ne_bytes();
     }
 }
+
+#[cfg(loom)]
+mod word;
 
 #[cfg(test)]
 mod heap;

@@ -47,6 +47,7 @@ pub(super) fn stage(
 ) -> Result<(), super::Refused> {
     let mut slot = producer.begin()?;
     slot.write(message)?;
+    assert_eq!(slot.len(), message.len());
     slot.finish();
     Ok(())
 }
