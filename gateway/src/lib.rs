@@ -1,1 +1,4 @@
 //! The device side of the OCF Cloud.
+
+pub mod config;
+pub mod store;
