@@ -1,4 +1,5 @@
 //! The device side of the OCF Cloud.
 
 pub mod config;
+pub mod identity;
 pub mod store;

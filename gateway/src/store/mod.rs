@@ -145,7 +145,8 @@ impl Key {
 
     /// Reads a key as a database keeps it.
     pub fn parse(bytes: &[u8]) -> Result<Self, StoreError> {
-        let unreadable = || StoreError::UnreadableKey { key: bytes.to_vec().into_boxed_slice() };
+        let unreadable =
+            || StoreError::UnreadableKey { begins: bytes[..bytes.len().min(8)].into() };
         let (prefix, rest) =
             bytes.split_first_chunk::<KEY_PREFIX_BYTES>().ok_or_else(unreadable)?;
         let partition =
@@ -280,11 +281,11 @@ pub enum StoreError {
     Unreadable(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A key that no version ever wrote.
     #[error(
-        "the store contains a key that is not one of ours ({key:02x?}): restore it from a backup"
+        "the store contains a key that is not one of ours ({begins:02x?}...): restore a backup"
     )]
     UnreadableKey {
-        /// The key, as it stands in the database.
-        key: Box<[u8]>,
+        /// The first bytes of the key, as it stands in the database.
+        begins: Box<[u8]>,
     },
     /// A record of a table that this version does not know.
     #[error(
