@@ -297,8 +297,14 @@ pub enum StoreError {
     },
 }
 
-/// Receives one record: its key, whose parts it hands out, and its value.
+/// Receives one record: key and value.
 pub type RecordSink<'a> = dyn FnMut(&Key, &[u8]) + 'a;
+
+/// Receives one record of a known partition: table, own part of the key, value.
+pub type PartitionSink<'a> = dyn FnMut(Table, &[u8], &[u8]) + 'a;
+
+/// Receives one record: partition, table, own part of the key, value.
+pub type StoreSink<'a> = dyn FnMut(PartitionId, Table, &[u8], &[u8]) + 'a;
 
 /// A durable map from keys to values, changed by atomic batches.
 pub trait Store: Send {
@@ -317,11 +323,11 @@ pub trait Store: Send {
     /// what has become of the commit.
     fn reopen(&mut self) -> Result<(), StoreError>;
 
-    /// Hands out every record of one partition: table, own part of the key, value.
+    /// Hands out every record of one partition, in ascending order of keys.
     fn load(
         &mut self,
         partition: PartitionId,
-        record: &mut dyn FnMut(Table, &[u8], &[u8]),
+        record: &mut PartitionSink<'_>,
     ) -> Result<(), StoreError> {
         self.load_range(partition..=partition, &mut |key, value| {
             record(key.table(), key.rest(), value);
@@ -329,10 +335,7 @@ pub trait Store: Send {
     }
 
     /// Hands out every record of the store in one pass, ordered by partition.
-    fn load_all(
-        &mut self,
-        record: &mut dyn FnMut(PartitionId, Table, &[u8], &[u8]),
-    ) -> Result<(), StoreError> {
+    fn load_all(&mut self, record: &mut StoreSink<'_>) -> Result<(), StoreError> {
         let [first, last] = [0, PARTITIONS - 1]
             .map(|number| PartitionId::new(number).expect("the first and the last one exist"));
         self.load_range(first..=last, &mut |key, value| {
