@@ -172,7 +172,10 @@ mod tests {
     fn keys_stay_valid_while_the_table_grows_and_are_used_again_after_removal() {
         let mut slab = Slab::default();
         let keys: Vec<_> = (0..1000).map(|n| slab.insert(n)).collect();
-        assert_eq!(keys.iter().map(|&key| slab[key]).collect::<Vec<_>>(), (0..1000).collect::<Vec<_>>());
+        assert_eq!(
+            keys.iter().map(|&key| slab[key]).collect::<Vec<_>>(),
+            (0..1000).collect::<Vec<_>>()
+        );
         assert_eq!(slab.remove(keys[500]), Some(500));
         assert_eq!(slab.remove(keys[500]), None);
         assert_eq!(slab.get(keys[500]), None);

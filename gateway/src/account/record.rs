@@ -1,5 +1,4 @@
 //! What the store keeps of accounts, as rkyv archives, and where.
-#![expect(missing_docs, reason = "rkyv derives public resolvers without comments")]
 
 use rkyv::rancor;
 use shared::ids::{DeviceId, UserId};

@@ -47,7 +47,8 @@ impl Router {
             Some(after) => devices.partition_point(|&device| accounts[device].id <= after),
             None => 0,
         };
-        let page: Vec<DeviceKey> = devices[start..].iter().take(PAGE_DEVICES_MAX).copied().collect();
+        let page: Vec<DeviceKey> =
+            devices[start..].iter().take(PAGE_DEVICES_MAX).copied().collect();
         let listing = Listing {
             devices: page.iter().map(|&device| accounts[device].id).collect(),
             single: false,
@@ -69,8 +70,13 @@ impl Router {
         content: Content,
     ) -> Result<(), Failure> {
         let key = self.device_of(caller.user, device)?;
-        let listing =
-            Listing { devices: vec![device], single: true, first_link, content, more_devices: false };
+        let listing = Listing {
+            devices: vec![device],
+            single: true,
+            first_link,
+            content,
+            more_devices: false,
+        };
         // The first page has fetched what the others show.
         let wanted = if first_link == 0 { self.wanted(key, content) } else { None };
         self.gather(caller, listing, wanted.into_iter().collect())

@@ -183,6 +183,11 @@ impl Connection {
         }
     }
 
+    /// Whether it has been taken apart to move.
+    pub fn is_gone(&self) -> bool {
+        matches!(self.transport, tls::Transport::Gone)
+    }
+
     /// Whether requests of the peer are still served.
     pub fn is_served(&self) -> bool {
         matches!(self.phase, Phase::Open { .. } | Phase::SignedIn) && !self.parked
@@ -191,7 +196,9 @@ impl Connection {
     /// When something has to be done about it if nothing happens before.
     pub fn due(&self, timers: &Timers) -> Instant {
         let phase = match self.phase {
-            Phase::Handshake { until } | Phase::Open { until } | Phase::Closing { until, .. } => until,
+            Phase::Handshake { until } | Phase::Open { until } | Phase::Closing { until, .. } => {
+                until
+            }
             Phase::Moving { .. } => self.heard + timers.idle,
             Phase::SignedIn => match self.pinged {
                 Some(pinged) => (pinged + timers.pong).min(self.heard + timers.idle),

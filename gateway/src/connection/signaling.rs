@@ -30,7 +30,12 @@ pub fn receive(wire: &mut Wire, id: ConnectionId, message: &Message<'_>) -> Sign
         Err(BadSignalOption { number, in_csm }) => {
             let bad_csm_option = in_csm.then_some(number);
             wire.write(id, |out| {
-                signal::write_abort(out, SIGNAL_TOKEN, bad_csm_option, "unknown critical signal option");
+                signal::write_abort(
+                    out,
+                    SIGNAL_TOKEN,
+                    bad_csm_option,
+                    "unknown critical signal option",
+                );
             });
             Signalled::End(CloseReason::BadSignal)
         }

@@ -27,14 +27,15 @@ impl Connections {
     /// The connection, if it still is the one in its slot.
     pub fn get(&self, id: ConnectionId) -> Option<&Connection> {
         let (chunk, at) = place(id.index);
-        self.chunks.get(chunk)?[at].as_ref().filter(|connection| connection.generation == id.generation)
+        self.chunks.get(chunk)?[at]
+            .as_ref()
+            .filter(|connection| connection.generation == id.generation)
     }
 
     /// The connection, to be changed.
     pub fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
         let (chunk, at) = place(id.index);
-        self.chunks
-            .get_mut(chunk)?[at]
+        self.chunks.get_mut(chunk)?[at]
             .as_mut()
             .filter(|connection| connection.generation == id.generation)
     }

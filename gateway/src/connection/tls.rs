@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime as PkiTime};
-use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::time_provider::TimeProvider;
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncryptError, UnbufferedStatus, WriteTraffic,
@@ -68,7 +68,10 @@ pub enum TlsError {
 
 impl Acceptor {
     /// With the cloud's certificate and the anchors of the devices' certificates.
-    pub fn new(certificate: CloudCertificate, anchors: TrustAnchors) -> Result<Self, rustls::Error> {
+    pub fn new(
+        certificate: CloudCertificate,
+        anchors: TrustAnchors,
+    ) -> Result<Self, rustls::Error> {
         let provider = Arc::new(provider());
         let clock = Arc::new(Clock(AtomicU64::new(0)));
         let judge = Arc::new(Judge {
@@ -76,11 +79,10 @@ impl Acceptor {
             algorithms: provider.signature_verification_algorithms,
             judged: Mutex::default(),
         });
-        let mut config =
-            ServerConfig::builder_with_details(provider, Arc::<Clock>::clone(&clock))
-                .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-                .with_client_cert_verifier(Arc::<Judge>::clone(&judge))
-                .with_single_cert(certificate.chain, certificate.key)?;
+        let mut config = ServerConfig::builder_with_details(provider, Arc::<Clock>::clone(&clock))
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+            .with_client_cert_verifier(Arc::<Judge>::clone(&judge))
+            .with_single_cert(certificate.chain, certificate.key)?;
         config.alpn_protocols = vec![b"coap".to_vec()];
         config.send_tls13_tickets = 0;
         Ok(Self { config: Arc::new(config), clock, judge })
@@ -165,7 +167,10 @@ impl Judge {
         digest: [u8; 32],
         now: UnixTime,
     ) -> Result<PeerIdentity, rustls::Error> {
-        let identity = self.anchors.verify(chain, now).map_err(|error| error.to_rustls())?;
+        let identity = self
+            .anchors
+            .verify(chain, now)
+            .map_err(|error| rustls::Error::InvalidCertificate((&error).into()))?;
         let mut judged = self.judged();
         if judged.identities.insert(digest, identity).is_none() {
             judged.order.push_back(digest);

@@ -8,7 +8,6 @@
 //! Discovery copies `..eps_at`, splices the endpoint in, and copies `eps_at..extra_at`. What stands
 //! behind is kept for partners only: a text array after `if` confuses real clients (device reference
 //! 1.3, rule 13).
-#![expect(missing_docs, reason = "rkyv derives public resolvers without comments")]
 
 use rkyv::rancor;
 use shared::ids::{DeviceId, HREF_BYTES_MAX};
@@ -17,7 +16,9 @@ use shared::ocf::cbor::{CborError, Item, Reader};
 use crate::account::record::UnreadableRecord;
 
 /// The links of a device, in ascending order of their hrefs.
-#[derive(Clone, Default, PartialEq, Eq, Debug, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+#[derive(
+    Clone, Default, PartialEq, Eq, Debug, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize,
+)]
 pub struct DirectoryRecord {
     /// The name that the device published.
     pub name: Option<String>,
@@ -71,7 +72,11 @@ impl Directory {
     pub fn from_stored(bytes: &[u8]) -> Result<Self, UnreadableRecord> {
         let archived = rkyv::access::<ArchivedDirectoryRecord, rancor::Error>(bytes)
             .map_err(|_| UnreadableRecord)?;
-        if archived.links.iter().all(link_is_sound) { Ok(Self(bytes.into())) } else { Err(UnreadableRecord) }
+        if archived.links.iter().all(link_is_sound) {
+            Ok(Self(bytes.into()))
+        } else {
+            Err(UnreadableRecord)
+        }
     }
 
     /// What the store keeps.
@@ -102,7 +107,10 @@ impl Directory {
         found.ok().map(|at| LinkRef(&links[at]))
     }
 
-    #[expect(unsafe_code, reason = "links are read on every discovery; checking them once is enough")]
+    #[expect(
+        unsafe_code,
+        reason = "links are read on every discovery; checking them once is enough"
+    )]
     fn archived(&self) -> &ArchivedDirectoryRecord {
         // SAFETY: the bytes are private to this type and never change. They were made by `rkyv::to_bytes`
         // from a `DirectoryRecord` (`new`) or accepted by the checked `rkyv::access` (`from_stored`).
@@ -143,7 +151,8 @@ impl<'a> LinkRef<'a> {
 
     /// The pairs after the endpoint, and how many they are.
     pub fn after_endpoint(self) -> (&'a [u8], usize) {
-        let range = usize::from(self.0.eps_at.to_native())..usize::from(self.0.extra_at.to_native());
+        let range =
+            usize::from(self.0.eps_at.to_native())..usize::from(self.0.extra_at.to_native());
         (&self.0.encoded[range], usize::from(self.0.tail_pairs))
     }
 

@@ -19,7 +19,14 @@ impl Endpoint {
     /// From `coaps+tcp://host:port`.
     pub fn new(authority: &str) -> Self {
         let mut pair = Vec::new();
-        Writer(&mut pair).text("eps").array(1).map(2).text("ep").text(authority).text("pri").unsigned(1);
+        Writer(&mut pair)
+            .text("eps")
+            .array(1)
+            .map(2)
+            .text("ep")
+            .text(authority)
+            .text("pri")
+            .unsigned(1);
         Self { text: authority.to_owned(), pair }
     }
 
@@ -42,8 +49,13 @@ pub enum Shape {
 pub type DeviceLinks<'a> = (DeviceId, &'a Directory);
 
 /// Appends the answer. `devices` are those of one user, in ascending order of their ids.
-pub fn write<'a, I>(out: &mut Vec<u8>, devices: I, query: &Query<'_>, shape: Shape, endpoint: &Endpoint)
-where
+pub fn write<'a, I>(
+    out: &mut Vec<u8>,
+    devices: I,
+    query: &Query<'_>,
+    shape: Shape,
+    endpoint: &Endpoint,
+) where
     I: Iterator<Item = DeviceLinks<'a>> + Clone,
 {
     let wanted = devices.filter(|(device, _)| query.wants_device(*device));
@@ -97,7 +109,13 @@ fn write_links(
 
 /// One link. The keys come in the order that real clients need: `anchor` before `eps`, `rt` and `if`
 /// as the only arrays of text (device reference 1.3, rule 13).
-fn write_link(out: &mut Vec<u8>, device: &[u8], anchor: &[u8], link: LinkRef<'_>, endpoint: &Endpoint) {
+fn write_link(
+    out: &mut Vec<u8>,
+    device: &[u8],
+    anchor: &[u8],
+    link: LinkRef<'_>,
+    endpoint: &Endpoint,
+) {
     const ANCHOR: &[u8] = b"\x66anchor\x78\x2aocf://";
     const PAIRS: usize = 6;
     let (tail, tail_pairs) = link.after_endpoint();

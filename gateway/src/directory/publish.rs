@@ -69,7 +69,10 @@ pub fn publish(
 }
 
 /// What an unpublish leaves of a device's links, and which go; none when nothing goes.
-pub fn unpublish(directory: &Directory, instances: &[u32]) -> Option<(Option<Directory>, Vec<String>)> {
+pub fn unpublish(
+    directory: &Directory,
+    instances: &[u32],
+) -> Option<(Option<Directory>, Vec<String>)> {
     let mut record = directory.to_record();
     let all = instances.is_empty();
     let (gone, kept): (Vec<_>, Vec<_>) =
@@ -122,7 +125,8 @@ fn understand(device: DeviceId, link: &Link, ttl: u32) -> Result<(Href, LinkReco
         write_texts(&mut Writer(&mut encoded), "type", types);
     }
     let fits = |at: usize| {
-        u16::try_from(at).map_err(|_| Reject::new(ResponseType::RequestEntityTooLarge, "link too large"))
+        u16::try_from(at)
+            .map_err(|_| Reject::new(ResponseType::RequestEntityTooLarge, "link too large"))
     };
     let record = LinkRecord {
         instance: 0,

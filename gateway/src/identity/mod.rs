@@ -69,6 +69,16 @@ pub enum PeerKind {
     Manufacturer,
 }
 
+impl PeerIdentity {
+    /// The device id that is proved, if one is.
+    pub fn bound_device(&self) -> Option<DeviceId> {
+        match self.kind {
+            PeerKind::Identity(device) => Some(device),
+            PeerKind::Manufacturer => None,
+        }
+    }
+}
+
 /// A verified chain.
 #[derive(Clone, Debug)]
 pub struct Verified {

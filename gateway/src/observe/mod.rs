@@ -12,7 +12,7 @@
 pub mod registrations;
 pub mod target;
 
-use shared::coap::{Code, CoapOption, MessageWriter, Request, Response, ResponseType, Token};
+use shared::coap::{CoapOption, Code, MessageWriter, Request, Response, ResponseType, Token};
 
 use crate::account::DeviceKey;
 use crate::connection::ConnectionId;
@@ -75,7 +75,9 @@ impl Router {
 
     fn observer_of(&self, client: ConnectionId, token: Token) -> Option<ObserverKey> {
         let first = self.wire.connections.get(client)?.observations;
-        self.observations.of_client(first).find(|&key| self.observations.observer(key).token == token)
+        self.observations
+            .of_client(first)
+            .find(|&key| self.observations.observer(key).token == token)
     }
 
     /// The first observer of a resource: the device is asked.
@@ -428,10 +430,8 @@ impl Router {
                 self.wire.refuse(&requester, &Reject::not_found());
             }
             // The last observer that goes deregisters at the device.
-            while let Some(observer) = self
-                .observations
-                .find_upstream(key)
-                .and_then(|upstream| upstream.observers)
+            while let Some(observer) =
+                self.observations.find_upstream(key).and_then(|upstream| upstream.observers)
             {
                 self.drop_observer(observer);
             }
@@ -449,12 +449,8 @@ enum Observed {
 impl Latest {
     /// What is kept of a response; nothing when it is no representation, or too large to keep.
     fn of(response: &Response<'_>, seen: shared::time::Instant) -> Option<Self> {
-        let mut latest = Self {
-            code: Code::from(ResponseType::Content),
-            format: None,
-            body: Vec::new(),
-            seen,
-        };
+        let mut latest =
+            Self { code: Code::from(ResponseType::Content), format: None, body: Vec::new(), seen };
         latest.set(response, seen).then_some(latest)
     }
 }

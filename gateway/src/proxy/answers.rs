@@ -17,7 +17,12 @@ const ENVELOPE_BYTES: usize = 1024;
 impl Router {
     /// A device responds. Responses that nobody waits for are late or invented: they are ignored.
     /// Returns whether somebody waited.
-    pub fn respond(&mut self, connection: ConnectionId, token: Token, response: &Response<'_>) -> bool {
+    pub fn respond(
+        &mut self,
+        connection: ConnectionId,
+        token: Token,
+        response: &Response<'_>,
+    ) -> bool {
         let Some(key) = self.exchanges.find(connection, token) else { return false };
         // An observation keeps its exchange; everything else ends with its response.
         if let Some(Purpose::Observe(upstream)) = self.exchanges.get(key).map(|e| &e.purpose) {
@@ -60,8 +65,7 @@ impl Router {
         let device = self.accounts[forward.device].id;
         match passable(response, forward.accept) {
             Ok(format) => {
-                let leg =
-                    ClientLeg { token: forward.token, accept: forward.accept, observe: None };
+                let leg = ClientLeg { token: forward.token, accept: forward.accept, observe: None };
                 let written = self.wire.write_bounded(forward.client, |out| {
                     translate::response(out, device, response, &leg, format);
                 });
@@ -120,7 +124,8 @@ impl Router {
     /// finds nobody.
     pub fn expire_requests(&mut self) {
         while let Some(key) = self.exchanges.next_due(self.now) {
-            let Some(connection) = self.exchanges.get(key).map(|exchange| exchange.connection) else {
+            let Some(connection) = self.exchanges.get(key).map(|exchange| exchange.connection)
+            else {
                 continue;
             };
             let Some(purpose) = self.close_exchange(key, connection) else { continue };
@@ -142,11 +147,7 @@ impl Router {
 
 impl Forward {
     fn requester(&self) -> Requester {
-        Requester {
-            connection: self.client,
-            token: self.token,
-            no_response: self.no_response,
-        }
+        Requester { connection: self.client, token: self.token, no_response: self.no_response }
     }
 }
 

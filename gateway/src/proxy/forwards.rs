@@ -138,7 +138,7 @@ impl Router {
     }
 
     /// Takes an exchange out of those of its connection.
-    pub(super) fn close_exchange(
+    pub(crate) fn close_exchange(
         &mut self,
         key: ExchangeKey,
         connection: ConnectionId,

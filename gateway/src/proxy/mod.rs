@@ -20,7 +20,7 @@ use crate::command::gather::{GatherKey, Gathers};
 use crate::connection::ConnectionId;
 use crate::connection::exchanges::Exchanges;
 use crate::limits::{Limits, Timers};
-use crate::observe::{ObserverKey, Observations, UpstreamKey};
+use crate::observe::{Observations, ObserverKey, UpstreamKey};
 use crate::reject::Reject;
 use crate::shard::input::ChannelId;
 use crate::shard::wire::Wire;

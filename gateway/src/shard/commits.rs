@@ -1,12 +1,10 @@
 //! Changes to the store and back: staged, committed, made.
 
 use shared::channel::message::{Failure, Reply};
-use shared::ids::{DeviceId, UserId};
 
 use super::Shard;
 use super::input::{CommitId, Output};
 use super::staging::{Change, Gate, Waiter};
-use crate::connection::ConnectionId;
 use crate::reject::Reject;
 use crate::store::{Batch, CommitOutcome, Write};
 
@@ -113,15 +111,5 @@ impl Shard {
                 Waiter::Peer(shard, message) => self.on_peer(shard, message),
             }
         }
-    }
-
-    /// The gate of a device's account.
-    pub(super) fn account_gate(user: UserId, device: DeviceId) -> Gate {
-        Gate::Account(user, device)
-    }
-
-    /// Whether a connection waits at a gate.
-    pub fn is_parked(&self, id: ConnectionId) -> bool {
-        self.router.wire.connections.get(id).is_some_and(|connection| connection.parked)
     }
 }

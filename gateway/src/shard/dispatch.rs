@@ -82,7 +82,10 @@ impl Shard {
             }
             Kind::UnknownMethod => {
                 let reject = Reject::method_not_allowed();
-                self.refuse(&Requester { connection: id, token: message.token, no_response: 0 }, &reject)
+                self.refuse(
+                    &Requester { connection: id, token: message.token, no_response: 0 },
+                    &reject,
+                )
             }
             Kind::Response => {
                 self.counters.responses += 1;
@@ -175,8 +178,12 @@ impl Shard {
         match (route, request.method) {
             (Route::Account, RequestType::Post) => self.sign_up(id, requester, request.payload),
             (Route::Account, RequestType::Delete) => self.sign_off(id, requester, request),
-            (Route::Session, RequestType::Post) => self.session_request(id, requester, request.payload),
-            (Route::TokenRefresh, RequestType::Post) => self.refresh(id, requester, request.payload),
+            (Route::Session, RequestType::Post) => {
+                self.session_request(id, requester, request.payload)
+            }
+            (Route::TokenRefresh, RequestType::Post) => {
+                self.refresh(id, requester, request.payload)
+            }
             _ => Err(Reject::method_not_allowed()),
         }
     }
@@ -237,7 +244,9 @@ impl Shard {
         check_options(request)?;
         self.counters.forwards += 1;
         match (request.method, request.observe) {
-            (RequestType::Get, Some(Observe::Register)) => self.router.register(id, device, request),
+            (RequestType::Get, Some(Observe::Register)) => {
+                self.router.register(id, device, request)
+            }
             (RequestType::Get, Some(Observe::Deregister)) => {
                 match self.router.deregister(id, request) {
                     Deregistered::Ended => Ok(()),
@@ -250,7 +259,11 @@ impl Shard {
 
     /// Who is signed in on a connection.
     pub(super) fn session(&self, id: ConnectionId) -> Session {
-        self.router.wire.connections.get(id).map_or(Session::SignedOut, |connection| connection.session)
+        self.router
+            .wire
+            .connections
+            .get(id)
+            .map_or(Session::SignedOut, |connection| connection.session)
     }
 }
 

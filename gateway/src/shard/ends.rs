@@ -216,7 +216,13 @@ impl Shard {
             match phase {
                 Some(Phase::Open { .. } | Phase::SignedIn) => {
                     self.router.wire.write(id, |out| {
-                        signal::write_release(out, SIGNAL_TOKEN, None, None, "the cloud is restarting");
+                        signal::write_release(
+                            out,
+                            SIGNAL_TOKEN,
+                            None,
+                            None,
+                            "the cloud is restarting",
+                        );
                     });
                     self.close_after(id, CloseReason::Stopping, FLUSH, false);
                 }

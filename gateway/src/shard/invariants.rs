@@ -29,7 +29,9 @@ impl Shard {
             if let Some(id) = device.connection {
                 let connection = self.router.wire.connections.get(id);
                 let connection = connection.expect("a device's connection exists");
-                assert!(matches!(connection.session, Session::SignedIn(who) if who.device() == key));
+                assert!(
+                    matches!(connection.session, Session::SignedIn(who) if who.device() == key)
+                );
             } else {
                 assert_eq!(device.traffic.in_flight, 0, "nothing is asked of who is offline");
                 assert!(device.traffic.upstreams.is_none(), "nobody observes who is offline");

@@ -124,7 +124,8 @@ pub struct Shard {
 impl Shard {
     /// An empty shard.
     pub fn new(parts: Parts, now: Now) -> Self {
-        let Parts { id, placement, settings, limits, timers, store_key, acceptor, mut random } = parts;
+        let Parts { id, placement, settings, limits, timers, store_key, acceptor, mut random } =
+            parts;
         let mut number = || {
             let mut bytes = [0; 4];
             random.fill(&mut bytes);
@@ -184,8 +185,7 @@ impl Shard {
             Input::Received { connection, bytes } => self.on_received(connection, bytes),
             Input::Sent { connection, bytes, whole } => self.on_sent(connection, bytes, whole),
             Input::Ended { connection, orderly } => {
-                let reason =
-                    if orderly { CloseReason::PeerClosed } else { CloseReason::PeerLost };
+                let reason = if orderly { CloseReason::PeerClosed } else { CloseReason::PeerLost };
                 self.end(connection, reason, Closing::Orderly);
             }
             Input::Handshake => self.on_handshake_turn(),
@@ -248,12 +248,7 @@ impl Shard {
         }
     }
 
-    fn on_accepted(
-        &mut self,
-        id: ConnectionId,
-        peer: std::net::SocketAddr,
-        listener: Listener,
-    ) {
+    fn on_accepted(&mut self, id: ConnectionId, peer: std::net::SocketAddr, listener: Listener) {
         self.counters.accepted += 1;
         let handshake = if self.is_full() { None } else { self.acceptor.accept().ok() };
         let Some(handshake) = handshake else {

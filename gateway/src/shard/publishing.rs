@@ -44,8 +44,7 @@ impl Shard {
             .saturating_sub(ANSWER_OVERHEAD_BYTES);
         let before = self.router.accounts[key].directory.as_ref();
         let limits = &self.router.limits;
-        let published =
-            publishing::publish(origin.device, before, body, answer_bytes_max, limits)?;
+        let published = publishing::publish(origin.device, before, body, answer_bytes_max, limits)?;
         if !published.changed {
             self.router.wire.answer_cbor(requester, ResponseType::Changed, &published.echo);
             return Ok(Flow::Next);

@@ -250,10 +250,11 @@ impl Shard {
             return;
         }
         match connection.phase {
-            Phase::Closing { when_sent: true, reason, .. } => self.end(id, reason, Closing::Orderly),
+            Phase::Closing { when_sent: true, reason, .. } => {
+                self.end(id, reason, Closing::Orderly)
+            }
             Phase::Moving { .. } => self.move_if_idle(id),
             _ => self.router.catch_up(id),
         }
     }
 }
-

@@ -21,7 +21,7 @@ const REMEMBERED_MAX: usize = 1024;
 
 /// Sign-offs of late: repeated with the same token they are answered as the first time.
 #[derive(Default)]
-pub struct SignedOff(std::collections::VecDeque<Past>);
+pub(super) struct SignedOff(std::collections::VecDeque<Past>);
 
 struct Past {
     device: DeviceId,
@@ -39,9 +39,9 @@ impl SignedOff {
 
     fn remembers(&self, device: DeviceId, token: &str, now: UnixTime) -> bool {
         let digest = token::digest(token);
-        self.0.iter().any(|past| {
-            past.device == device && past.token_digest == digest && past.until > now
-        })
+        self.0
+            .iter()
+            .any(|past| past.device == device && past.token_digest == digest && past.until > now)
     }
 }
 
@@ -161,10 +161,8 @@ impl Shard {
         by: Remover,
         tokens: Vec<[u8; 32]>,
     ) {
-        let writes = [
-            record::delete_device(user, device),
-            record::put_directory(user, device, None),
-        ];
+        let writes =
+            [record::delete_device(user, device), record::put_directory(user, device, None)];
         let revoked = tokens.iter().map(|digest| record::delete_device_token(user, digest));
         let writes: Vec<_> = writes.into_iter().chain(revoked).collect();
         let change = Change::Remove { user, device, tokens, by };

@@ -64,7 +64,8 @@ impl Shard {
         }
         let identity = self.check_binding(id, device)?;
         let digest = token::digest(&request.access_token);
-        let (user, issued_for_it) = match self.device_tokens.present(&digest, device, self.now.unix) {
+        let (user, issued_for_it) = match self.device_tokens.present(&digest, device, self.now.unix)
+        {
             Presented::Valid { user, bound } => (user, bound),
             Presented::OtherDevice => return Err(REFUSED),
             Presented::Unknown => {
@@ -127,14 +128,17 @@ impl Shard {
         let reject = match outcome {
             ClaimOutcome::Granted => {
                 let account = self.new_account(&digest, &identity);
-                let writes =
-                    [record::put_device(user, device, &account), record::delete_device_token(user, &digest)];
+                let writes = [
+                    record::put_device(user, device, &account),
+                    record::delete_device_token(user, &digest),
+                ];
                 let change =
                     Change::SignUp { user, device, account, token_digest: digest, requester };
                 return self.commit(writes, change, Some(gate));
             }
             ClaimOutcome::OwnedByAnother => {
-                Reject::new(ResponseType::Forbidden, "the device belongs to somebody else").and_close()
+                Reject::new(ResponseType::Forbidden, "the device belongs to somebody else")
+                    .and_close()
             }
             ClaimOutcome::Unavailable => Reject::unavailable("try again"),
         };
@@ -308,7 +312,8 @@ impl Shard {
                 self.schedule(id);
             }
             Session::SignedOut => {
-                let (Some(_), Some(_), Some(_)) = (&request.uid, &request.di, &request.access_token)
+                let (Some(_), Some(_), Some(_)) =
+                    (&request.uid, &request.di, &request.access_token)
                 else {
                     return Err(Reject::bad_request("not signed in"));
                 };

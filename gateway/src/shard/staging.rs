@@ -166,6 +166,11 @@ impl Staging {
         self.gates.contains_key(&gate)
     }
 
+    /// Whether one more can wait at a closed gate.
+    pub fn has_room(&self, gate: Gate) -> bool {
+        self.gates.get(&gate).is_some_and(|waiters| waiters.len() < GATE_WAITERS_MAX)
+    }
+
     /// Closes a gate that is open.
     pub fn close(&mut self, gate: Gate) {
         let before = self.gates.insert(gate, VecDeque::new());

@@ -8,13 +8,13 @@ use crate::identity::PeerIdentity;
 use crate::slab::{Key, Slab};
 
 /// Names a transaction.
-pub type TransactionKey = Key<Transaction>;
+pub(super) type TransactionKey = Key<Transaction>;
 
 /// The transactions of a shard.
-pub type Transactions = Slab<Transaction>;
+pub(super) type Transactions = Slab<Transaction>;
 
 /// Something that needs a claim first.
-pub enum Transaction {
+pub(super) enum Transaction {
     /// A device signs up.
     SignUp(SignUp),
     /// A Mediator asks for a token for a device that may be somebody else's.
@@ -27,15 +27,15 @@ pub enum Transaction {
 }
 
 /// A sign-up whose token is right.
-pub struct SignUp {
+pub(super) struct SignUp {
     /// Who waits.
-    pub requester: Requester,
+    pub(super) requester: Requester,
     /// Whose device it is going to be.
-    pub user: UserId,
+    pub(super) user: UserId,
     /// The device.
-    pub device: DeviceId,
+    pub(super) device: DeviceId,
     /// Digest of the single-use token.
-    pub digest: [u8; 32],
+    pub(super) digest: [u8; 32],
     /// What the peer's certificate proves.
-    pub identity: PeerIdentity,
+    pub(super) identity: PeerIdentity,
 }

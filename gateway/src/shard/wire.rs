@@ -135,7 +135,9 @@ impl Wire {
     /// The answer does not fit into a message that the client takes (device reference 10.4).
     pub fn refuse_too_large(&mut self, to: &Requester, bytes: usize, limit: usize) {
         let text = format!("the answer has {bytes} bytes, more than your {limit}");
-        self.answer(to, ResponseType::InternalServerError, |message| message.payload(text.as_bytes()));
+        self.answer(to, ResponseType::InternalServerError, |message| {
+            message.payload(text.as_bytes())
+        });
     }
 
     /// The TLS buffer of a connection, for handshakes and goodbyes.
