@@ -32,6 +32,10 @@
 
 pub mod message;
 
+#[cfg_attr(
+    all(loom, not(test)),
+    expect(dead_code, reason = "models use the ring alone, without the memory and the ends")
+)]
 mod ring;
 
 #[cfg(not(loom))]
@@ -57,6 +61,9 @@ mod welcome;
 
 #[cfg(not(loom))]
 mod peer;
+
+#[cfg(test)]
+mod tests;
 
 pub use ring::Corruption;
 

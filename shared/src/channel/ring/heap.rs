@@ -39,15 +39,3 @@ pub(super) fn ring(bytes: usize) -> (Producer<Arc<Heap>>, Consumer<Arc<Heap>>) {
     let heap = Heap::new(bytes);
     (Producer::new(heap.clone()), Consumer::new(heap))
 }
-
-/// Writes a message in one piece.
-pub(super) fn stage(
-    producer: &mut Producer<Arc<Heap>>,
-    message: &[u8],
-) -> Result<(), super::Refused> {
-    let mut slot = producer.begin()?;
-    slot.write(message)?;
-    assert_eq!(slot.len(), message.len());
-    slot.finish();
-    Ok(())
-}
