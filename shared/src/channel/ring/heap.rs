@@ -12,6 +12,13 @@ pub(super) struct Heap {
 
 impl Heap {
     /// A new ring of this many bytes.
+    #[cfg_attr(
+        loom,
+        expect(
+            clippy::arc_with_non_send_sync,
+            reason = "the threads of a model never run at once"
+        )
+    )]
     pub(super) fn new(bytes: usize) -> Arc<Self> {
         Arc::new(Self {
             control: Control {

@@ -169,6 +169,37 @@ proptest! {
     }
 }
 
+/// The shortest strings take the least room in an archive and most beside it.
+#[test]
+fn a_message_of_many_short_strings_takes_a_bounded_multiple_of_its_bytes() {
+    let link = || LinkView {
+        href: "/".into(),
+        resource_types: vec!["x".into(); 10],
+        interfaces: vec![String::new(); 10],
+        policy: 0,
+        title: None,
+        media_types: vec![],
+        tag_pos_desc: None,
+        tag_pos_rel: None,
+        tag_func_desc: None,
+        tag_locn: None,
+        representation: None,
+    };
+    for links in [vec![link(); 1800], vec![LinkView { href: String::new(), ..link() }; 1800]] {
+        let device = DeviceView {
+            device: DeviceId::from_bytes([0; 16]),
+            status: Status::Offline,
+            description: None,
+            platform: None,
+            name: None,
+            links,
+        };
+        let page = DevicesPage { devices: vec![device], next_link: None, more_devices: false };
+        let page = ReplyEnvelope { request: 0, reply: Reply::Devices(page) };
+        assert_eq!(decoded(&encoded(&page)).unwrap(), Some(page));
+    }
+}
+
 #[test]
 fn sending_allocates_nothing_once_it_is_warm() {
     let mut link = linked(1);
