@@ -25,13 +25,17 @@
 //!
 //! Invariants: neither side trusts the other's indices, lengths, bytes or descriptors. Whatever the
 //! other process does, what it costs is an error, a late wake-up or a system call, never a panic, a
-//! wait, undefined behaviour or more memory than [`message::MESSAGE_BYTES_MAX`] per end. Bytes are
+//! wait, undefined behaviour or more memory than twice [`message::MESSAGE_BYTES_MAX`] per end. Bytes are
 //! copied out of shared memory before they are validated. What one cannot be protected from is theft
 //! of a wake-up: whoever has a shard's doorbell, an eventfd, can also read it. A gateway that wants
 //! to contain even that gives every `api` process doorbells of its own.
 
 pub mod message;
 
+#[cfg_attr(
+    all(loom, not(test)),
+    expect(dead_code, reason = "models use the ring alone, without the memory and the ends")
+)]
 mod ring;
 
 #[cfg(not(loom))]
@@ -57,6 +61,9 @@ mod welcome;
 
 #[cfg(not(loom))]
 mod peer;
+
+#[cfg(test)]
+mod tests;
 
 pub use ring::Corruption;
 

@@ -60,6 +60,9 @@ impl RingBytes {
     /// 256 MiB.
     pub const MAX: u32 = 1 << 28;
 
+    /// [`Self::MIN`] bytes.
+    pub const SMALLEST: Self = Self(Self::MIN);
+
     /// This many bytes.
     pub const fn new(bytes: u32) -> Result<Self, NotARingSize> {
         if bytes.is_power_of_two() && bytes >= Self::MIN && bytes <= Self::MAX {
@@ -81,10 +84,9 @@ impl RingBytes {
 }
 
 impl Default for RingBytes {
-    /// 4 MiB.
+    /// Four messages of the largest size, or some ten thousand usual ones.
     fn default() -> Self {
-        const { assert!(1 << 22 >= Self::MIN) };
-        Self(1 << 22)
+        const { Self(2 * Self::MIN) }
     }
 }
 
