@@ -262,7 +262,7 @@ impl Owner {
     fn send(&mut self, socket: SocketId, closing: bool) {
         self.sends += 1;
         let bytes = self.sends.to_ne_bytes()[..(self.sends % 4) as usize + 1].to_vec();
-        match self.sockets.send(socket, bytes.clone(), &mut self.model) {
+        match self.sockets.send(socket, bytes.clone(), 0..bytes.len(), &mut self.model) {
             Ok(()) => {
                 assert!(!closing);
                 assert!(self.sending.insert(socket, bytes).is_none(), "one send at a time");
