@@ -3,3 +3,6 @@
 pub mod config;
 pub mod identity;
 pub mod store;
+
+#[cfg(feature = "io")]
+pub mod io;

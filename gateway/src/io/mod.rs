@@ -1,0 +1,3 @@
+//! The shell around the core.
+
+pub mod store;
