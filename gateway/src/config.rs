@@ -225,15 +225,18 @@ impl Default for Control {
 pub struct Store {
     /// Its place, below `cloud.state_dir` unless absolute.
     pub path: PathBuf,
+    /// The store key, 32 bytes; by default `store.key` in `cloud.state_dir`, made at the first start.
+    /// A file named here must exist: a systemd credential, for example.
+    pub key_file: Option<PathBuf>,
     /// Batches that each shard may have waiting for their commit. More rides out a slower disk; what
     /// does not fit is answered 5.03.
     pub queue_batches_max: usize,
+    /// Bytes that each shard may have waiting for their commit.
+    pub queue_bytes_max: usize,
     /// Batches that share one fsync. More is faster under load and longer for the first of them.
     pub group_batches_max: usize,
     /// Bytes that share one fsync.
     pub group_bytes_max: usize,
-    /// Memory in which the database keeps pages. More makes commits under load cheaper.
-    pub cache_bytes: usize,
     /// Space on the file system below which changes are refused, so that the database never meets a
     /// full disk and an operator can still clean up.
     pub free_bytes_min: u64,
@@ -243,10 +246,11 @@ impl Default for Store {
     fn default() -> Self {
         Self {
             path: "store".into(),
+            key_file: None,
             queue_batches_max: 4096,
+            queue_bytes_max: 16 * 1024 * 1024,
             group_batches_max: 512,
             group_bytes_max: 4 * 1024 * 1024,
-            cache_bytes: 256 * 1024 * 1024,
             free_bytes_min: 256 * 1024 * 1024,
         }
     }
@@ -417,11 +421,12 @@ impl Validate for Store {
         })?;
         Invalid::unless(self.queue_batches_max >= 1, "store.queue_batches_max", at_least_1)?;
         Invalid::unless(self.group_batches_max >= 1, "store.group_batches_max", at_least_1)?;
-        Invalid::unless(self.group_bytes_max >= 4096, "store.group_bytes_max", || {
-            "at least 4096".into()
+        let group_bytes_fit = (4096..=16 << 20).contains(&self.group_bytes_max);
+        Invalid::unless(group_bytes_fit, "store.group_bytes_max", || {
+            "between 4096 and 16777216".into()
         })?;
-        Invalid::unless(self.cache_bytes >= 1 << 20, "store.cache_bytes", || {
-            "at least 1048576, one MiB".into()
+        Invalid::unless(self.queue_bytes_max >= 4096, "store.queue_bytes_max", || {
+            "at least 4096".into()
         })
     }
 }

@@ -13,3 +13,6 @@ pub mod session;
 pub mod shard;
 pub mod slab;
 pub mod store;
+
+#[cfg(feature = "io")]
+pub mod io;

@@ -7,6 +7,7 @@ use shared::config::key_differences;
 fn every_key_set() -> Config {
     let mut config = Config::default();
     config.control.group = Some("ocf-cloud".into());
+    config.store.key_file = Some("/run/credentials/ocf-gateway.service/store.key".into());
     config.cores = Cores {
         shards: Some(2),
         cpus: Some(vec![0, 1]),
@@ -119,7 +120,8 @@ fn a_value_that_makes_no_sense_is_refused_by_its_key() {
         ("control.processes_max", |c| c.control.processes_max = 0),
         ("store.path", |c| c.store.path = "".into()),
         ("store.group_batches_max", |c| c.store.group_batches_max = 0),
-        ("store.cache_bytes", |c| c.store.cache_bytes = 0),
+        ("store.group_bytes_max", |c| c.store.group_bytes_max = 1),
+        ("store.queue_bytes_max", |c| c.store.queue_bytes_max = 1),
     ];
     for (key, break_it) in cases {
         let mut config = valid();

@@ -11,6 +11,9 @@
 //! without a disk, for simulations and as the model that the database is compared with.
 
 pub mod memory;
+mod secret;
+
+pub use secret::{STORE_KEY_BYTES, StoreKey};
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -26,8 +29,8 @@ pub const KEY_REST_BYTES_MAX: usize = 60;
 /// Longest key, in bytes.
 pub const KEY_BYTES_MAX: usize = KEY_PREFIX_BYTES + KEY_REST_BYTES_MAX;
 
-/// Longest value, in bytes; a batch with a longer one is a mistake of its author.
-pub const VALUE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Most bytes of keys and values in one batch; a store refuses a larger one.
+pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// The kinds of records. The numbers are on every disk: they are never changed and never used again.
 ///
@@ -232,7 +235,6 @@ impl Batch {
     /// Adds a change.
     pub fn push(&mut self, write: Write) {
         let value_len = write.value.as_ref().map_or(0, Vec::len);
-        debug_assert!(value_len <= VALUE_BYTES_MAX, "{write:?} has {value_len} bytes");
         self.bytes += write.key.as_bytes().len() + value_len;
         self.writes.push(write);
     }
@@ -319,8 +321,8 @@ pub trait Store: Send {
     /// Each batch alone is atomic whatever happens; the order of the batches is kept.
     fn commit(&mut self, batches: &[Batch]) -> CommitOutcome;
 
-    /// Makes the store usable again after [`CommitOutcome::Unknown`]. What is read afterwards is
-    /// what has become of the commit.
+    /// Makes the store usable again after anything but success; does nothing to one that is. What is
+    /// read afterwards is what has become of a commit whose outcome was unknown.
     fn reopen(&mut self) -> Result<(), StoreError>;
 
     /// Hands out every record of one partition, in ascending order of keys.
