@@ -6,6 +6,10 @@
 //! api ◄══ ring ══ shard              ReplyEnvelope       ┘ (api process, shard), in one memfd
 //! api ── doorbell ──► shard          only when the shard sleeps
 //! api ◄── bell ── any shard          only when the api process sleeps
+//!
+//! memfd   │ control of commands │ control of replies │ data of commands, 2^n B │ data of replies, 2^n B │
+//! control │ published │ consumed │ asleep │        each on cache lines of its own
+//! data    │ length │ archive │ length │ archive │ …  in words, going round the end
 //! ```
 //!
 //! Reading order: [`message`], what is said; `ring`, how bytes get across; `region`, the memory they
