@@ -12,7 +12,7 @@
 //! receiving side refuses what is not sealed, has another size, or is no ordinary memory.
 #![expect(unsafe_code, reason = "maps memory that is shared with another process")]
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -239,7 +239,7 @@ impl Halves {
         rustix::fs::ftruncate(&memory, ring.of_region() as u64)
             .map_err(RegionError::when("size"))?;
         rustix::fs::fcntl_add_seals(&memory, SEALS).map_err(RegionError::when("seal"))?;
-        let halves = Self::of(Region::map(as_fd(&memory), ring)?);
+        let halves = Self::of(Region::map(memory.as_fd(), ring)?);
         Ok((memory, halves))
     }
 
@@ -273,10 +273,6 @@ impl Halves {
             replies: Half { region, direction: Direction::Replies },
         }
     }
-}
-
-fn as_fd(memory: &OwnedFd) -> BorrowedFd<'_> {
-    std::os::fd::AsFd::as_fd(memory)
 }
 
 /// Without the right to be executed, which hardened systems insist on, where the kernel knows how

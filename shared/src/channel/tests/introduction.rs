@@ -197,6 +197,22 @@ fn our_own_memory_is_sealed_before_it_is_passed_on() {
     assert!(Halves::adopt(memory.as_fd(), RingBytes::SMALLEST).is_ok());
 }
 
+#[test]
+fn memory_is_unmapped_when_the_last_ring_of_it_is_dropped() {
+    let (memory, halves) = Halves::create(RingBytes::SMALLEST).unwrap();
+    let inode = format!(" {} ", rustix::fs::fstat(&memory).unwrap().st_ino);
+    let is_mapped = || {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        maps.lines().any(|map| map.contains(&inode) && map.contains("ocf-shard-channel"))
+    };
+    assert!(is_mapped());
+    let Halves { commands, replies } = halves;
+    drop(commands);
+    assert!(is_mapped());
+    drop(replies);
+    assert!(!is_mapped());
+}
+
 /// What an `api` process says to a gateway that answers and then sends these descriptors.
 fn introduced_to(welcome: Welcome, descriptors: &[OwnedFd]) -> LinkError {
     let (gateway, api) = UnixStream::pair().unwrap();
