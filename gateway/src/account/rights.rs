@@ -5,25 +5,16 @@ use shared::ocf::account::NEVER_EXPIRES;
 use shared::time::UnixTime;
 
 use super::table::{Account, Accounts, DeviceKey};
-use super::token::{self, Kind, Origin, StoreKey};
+use super::token::{self, Kind, Origin};
+use crate::config::TokenLifetime;
 use crate::reject::Reject;
+use crate::store::StoreKey;
 
-/// How long device tokens live.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Lifetime {
-    /// For ever: revoked by removing the account.
-    Unlimited,
-    /// So many seconds.
-    Secs(u32),
-}
-
-impl Lifetime {
-    /// When a token made now expires.
-    pub fn expiry(self, now: UnixTime) -> Option<UnixTime> {
-        match self {
-            Self::Unlimited => None,
-            Self::Secs(secs) => Some(now.plus_secs(u64::from(secs))),
-        }
+/// When a token of this lifetime that is made now expires.
+pub fn expiry(lifetime: TokenLifetime, now: UnixTime) -> Option<UnixTime> {
+    match lifetime {
+        TokenLifetime::Permanent => None,
+        TokenLifetime::Limited(lifetime) => Some(now.plus_secs(lifetime.as_secs())),
     }
 }
 
@@ -84,7 +75,7 @@ pub fn check_refresh(
     user: UserId,
     device: DeviceId,
     presented: &str,
-    lifetime: Lifetime,
+    lifetime: TokenLifetime,
     now: UnixTime,
 ) -> Result<Refreshed, Reject> {
     const REFUSED: Reject = Reject::unauthorized("invalid refresh token").and_close();
@@ -95,7 +86,7 @@ pub fn check_refresh(
         let account = Account {
             generation: account.generation.wrapping_add(1),
             previous_counts: true,
-            expires: lifetime.expiry(now),
+            expires: expiry(lifetime, now),
             repeatable: None,
             ..account.clone()
         };
@@ -108,7 +99,7 @@ pub fn check_refresh(
     // The device may have been away for days since: the pair that it never got must be worth having.
     match account.expires {
         Some(at) if at <= now.plus_secs(60) => {
-            let account = Account { expires: lifetime.expiry(now), ..account.clone() };
+            let account = Account { expires: expiry(lifetime, now), ..account.clone() };
             Ok(Refreshed::New(found, account))
         }
         _ => Ok(Refreshed::Again(found)),

@@ -17,6 +17,8 @@ use sha2::{Digest, Sha256};
 use shared::ids::{DeviceId, UserId};
 use shared::placement::PartitionId;
 
+use crate::store::StoreKey;
+
 const SECRET_BYTES: usize = 32;
 const SECRET_CHARACTERS: usize = 43;
 const ROUTING_CHARACTERS: usize = 2;
@@ -26,23 +28,6 @@ const ROUTING_CHARACTERS: usize = 2;
 pub const TOKEN_CHARACTERS: usize = ROUTING_CHARACTERS + SECRET_CHARACTERS;
 
 const _: () = assert!(TOKEN_CHARACTERS <= 50);
-
-/// The key of a state directory. Whoever has it can make device tokens.
-#[derive(Clone)]
-pub struct StoreKey([u8; 32]);
-
-impl StoreKey {
-    /// From its bytes.
-    pub fn new(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-}
-
-impl std::fmt::Debug for StoreKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("StoreKey(..)")
-    }
-}
 
 /// Which of the pair.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,7 +57,8 @@ impl StoreKey {
             Kind::Access => b"ocf-cloud device access token 1\0",
             Kind::Refresh => b"ocf-cloud device refresh token 1\0",
         };
-        let mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
+        let mac =
+            Hmac::<Sha256>::new_from_slice(self.as_bytes()).expect("HMAC takes keys of any length");
         mac.chain_update(kind)
             .chain_update(origin.user.as_bytes())
             .chain_update(origin.device.as_bytes())
@@ -151,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_token_routes_to_its_users_partition_and_fits_real_devices() {
-        let token = StoreKey::new([1; 32]).token(&origin(1), Kind::Access);
+        let token = StoreKey::from_bytes([1; 32]).token(&origin(1), Kind::Access);
         assert_eq!(token.len(), 45);
         assert_eq!(partition(&token), Some(PartitionId::of_user(origin(1).user)));
         for number in 0..4096 {
@@ -162,18 +148,18 @@ mod tests {
 
     #[test]
     fn each_pair_differs_and_is_recognised_only_as_itself() {
-        let key = StoreKey::new([1; 32]);
+        let key = StoreKey::from_bytes([1; 32]);
         let access = key.token(&origin(1), Kind::Access);
         assert!(key.is_token(&origin(1), Kind::Access, &access));
         assert!(!key.is_token(&origin(1), Kind::Refresh, &access));
         assert!(!key.is_token(&origin(2), Kind::Access, &access));
-        assert!(!StoreKey::new([2; 32]).is_token(&origin(1), Kind::Access, &access));
+        assert!(!StoreKey::from_bytes([2; 32]).is_token(&origin(1), Kind::Access, &access));
         assert!(!key.is_token(&origin(1), Kind::Access, &access[1..]));
     }
 
     #[test]
     fn another_routing_part_makes_another_token() {
-        let key = StoreKey::new([1; 32]);
+        let key = StoreKey::from_bytes([1; 32]);
         let token = key.token(&origin(1), Kind::Access);
         let elsewhere = format!("AA{}", &token[2..]);
         assert_ne!(elsewhere, token);

@@ -116,6 +116,11 @@ impl Exchanges {
         self.deadlines.next()
     }
 
+    /// No exchanges.
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
     /// Number of exchanges.
     pub fn len(&self) -> usize {
         self.table.len()

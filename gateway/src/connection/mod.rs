@@ -23,8 +23,9 @@ use std::net::SocketAddr;
 use shared::ids::{DeviceId, ShardId};
 use shared::time::Instant;
 
+use crate::config::{Limits, Timers};
 use crate::identity::PeerIdentity;
-use crate::limits::{ASSUMED_PEER_MESSAGE_BYTES, Limits, Timers};
+use crate::limits::{OPEN_FRAME_BYTES_MAX, PONG, SEND};
 use crate::session::Session;
 use crate::shard::Listener;
 
@@ -83,8 +84,8 @@ pub struct PeerCapabilities {
 impl PeerCapabilities {
     /// The largest message that the peer takes, in bytes. One without a CSM is assumed to be the most
     /// frequent device stack, not RFC 8323's base value of 1152 (device reference 16, point 4).
-    pub fn message_bytes_max(self) -> usize {
-        self.max_message_size.map_or(ASSUMED_PEER_MESSAGE_BYTES, |bytes| bytes as usize)
+    pub fn message_bytes_max(self, payload_bytes_assumed: u32) -> usize {
+        self.max_message_size.unwrap_or(payload_bytes_assumed) as usize
     }
 }
 
@@ -178,8 +179,8 @@ impl Connection {
     /// Largest frame that is received on it now, in bytes.
     pub fn message_bytes_max(&self, limits: &Limits) -> usize {
         match self.session {
-            Session::SignedOut => limits.open_message_bytes_max,
-            Session::SignedIn(_) => limits.message_bytes_max,
+            Session::SignedOut => OPEN_FRAME_BYTES_MAX,
+            Session::SignedIn(_) => limits.frame_bytes_max as usize,
         }
     }
 
@@ -201,12 +202,12 @@ impl Connection {
             }
             Phase::Moving { .. } => self.heard + timers.idle,
             Phase::SignedIn => match self.pinged {
-                Some(pinged) => (pinged + timers.pong).min(self.heard + timers.idle),
+                Some(pinged) => (pinged + PONG).min(self.heard + timers.idle),
                 None => self.heard + timers.ping_after.min(timers.idle),
             },
         };
         match self.output.sending_since() {
-            Some(since) => phase.min(since + timers.send),
+            Some(since) => phase.min(since + SEND),
             None => phase,
         }
     }

@@ -8,7 +8,7 @@ use shared::ocf::cbor::{self, CborError, Item, Reader, Writer};
 use shared::ocf::link::{DEFAULT_POLICY, Link, PublishRequest, Relation};
 
 use super::archive::{Directory, DirectoryRecord, LinkRecord};
-use crate::limits::Limits;
+use crate::config::Limits;
 use crate::reject::Reject;
 
 /// Longest resource type or interface (device reference 8.1).
@@ -100,7 +100,8 @@ fn free_instance(href: &Href, links: &BTreeMap<String, LinkRecord>) -> u32 {
 
 fn check_bounds(record: &DirectoryRecord, limits: &Limits) -> Result<(), Reject> {
     let bytes: usize = record.links.iter().map(|link| link.encoded.len()).sum();
-    if record.links.len() > limits.device_links_max || bytes > limits.device_links_bytes_max {
+    if record.links.len() > limits.links_per_device_max || bytes > limits.link_bytes_per_device_max
+    {
         return Err(Reject::new(ResponseType::RequestEntityTooLarge, "too many links"));
     }
     Ok(())

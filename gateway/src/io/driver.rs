@@ -50,6 +50,8 @@ pub struct Driver {
     /// Memory for the commands of one turn.
     pub(super) commands: Vec<(ChannelId, CommandEnvelope)>,
     /// The gateway is stopping.
+    /// Shares of traffic and of handshakes.
+    pub(super) shares: (usize, usize),
     pub(super) stopping: bool,
 }
 
@@ -61,7 +63,11 @@ enum Turn {
 }
 
 /// Runs a shard until the gateway has stopped and its devices are gone.
-pub async fn run(driver: Rc<RefCell<Driver>>, wake: Rc<Wake>, handshakes: Rc<Wake>) -> io::Result<()> {
+pub async fn run(
+    driver: Rc<RefCell<Driver>>,
+    wake: Rc<Wake>,
+    handshakes: Rc<Wake>,
+) -> io::Result<()> {
     loop {
         let turn = driver.borrow_mut().turn()?;
         let waiting = driver.borrow().shard.has_handshakes();

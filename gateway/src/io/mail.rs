@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
-use glommio::channels::shared_channel::{ConnectedSender, SharedReceiver, SharedSender, new_bounded};
+use glommio::channels::shared_channel::{
+    ConnectedSender, SharedReceiver, SharedSender, new_bounded,
+};
 use glommio::{GlommioError, ResourceType};
 use shared::ids::ShardId;
 use shared::ring::{RingAddress, SocketId};

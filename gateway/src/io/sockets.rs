@@ -49,7 +49,7 @@ impl Driver {
             }
             Event::DescriptorSent { socket, result } => {
                 let failed = result.err().map(|error| {
-                    tracing::warn!(cause = %error.cause, "a connection could not be moved");
+                    tracing::warn!(cause = %error.error, "a connection could not be moved");
                     error.address
                 });
                 self.on_descriptor_sent(socket, failed, now);
@@ -180,7 +180,7 @@ impl Driver {
     }
 
     pub(super) fn commit(&mut self, commit: CommitId, batch: Batch) {
-        if let Err((reason, _)) = self.store.try_submit(commit.0, batch) {
+        if let Err(reason) = self.store.try_submit(commit.0, batch) {
             tracing::warn!(%reason, "a change was not stored");
             let outcome = CommitOutcome::Refused;
             self.shard.handle(Input::Committed { commit, outcome }, self.clock.now());

@@ -16,6 +16,7 @@ use shared::coap::{CoapOption, Code, MessageWriter, Request, Response, ResponseT
 
 use crate::account::DeviceKey;
 use crate::connection::ConnectionId;
+use crate::limits::NOTIFICATION_FRESH;
 use crate::proxy::answers::passable;
 use crate::proxy::translate::{self, BadAnswer, ClientLeg, DeviceObserve, client_format};
 use crate::proxy::{Purpose, Router, Unanswered};
@@ -64,10 +65,11 @@ impl Router {
 
     fn check_observations(&self, client: ConnectionId, device: DeviceKey) -> Result<(), Reject> {
         let count = self.wire.connections.get(client).map_or(0, |client| client.observation_count);
-        if count >= self.limits.client_observations_max {
+        if usize::from(count) >= self.limits.observations_per_client_max {
             return Err(Reject::unavailable("too many observations"));
         }
-        if self.accounts[device].traffic.upstream_count >= self.limits.device_observations_max {
+        let on_device = self.accounts[device].traffic.upstream_count;
+        if usize::from(on_device) >= self.limits.observations_per_device_max {
             return Err(Reject::unavailable("too many observations on the device"));
         }
         Ok(())
@@ -91,7 +93,7 @@ impl Router {
         let traffic = &mut self.accounts[device].traffic;
         let upstream = self.observations.add_upstream(device, target, &mut traffic.upstreams);
         traffic.upstream_count += 1;
-        let until = self.now + self.timers.routed_request;
+        let until = self.now + self.timers.request;
         let asked = self.ask(device, Purpose::Observe(upstream), until, |out, token| {
             translate::request(out, token, request, DeviceObserve::Register);
         });
@@ -141,13 +143,13 @@ impl Router {
         if !upstream.running {
             return Ok(());
         }
-        let fresh = self.timers.notification_fresh;
-        if upstream.latest.as_ref().is_some_and(|latest| self.now.since(latest.seen) <= fresh) {
+        let latest = upstream.latest.as_ref();
+        if latest.is_some_and(|latest| self.now.since(latest.seen) <= NOTIFICATION_FRESH) {
             self.send_latest(observer);
             return Ok(());
         }
         let serial = self.observations.observer(observer).serial;
-        let until = self.now + self.timers.routed_request;
+        let until = self.now + self.timers.request;
         let purpose = Purpose::Join { observer, serial, device };
         let asked = self.ask(device, purpose, until, |out, token| {
             translate::request(out, token, request, DeviceObserve::None);
@@ -356,7 +358,7 @@ impl Router {
             return;
         };
         let Some(connection) = self.accounts[device].connection else { return };
-        let until = self.now + self.timers.routed_request;
+        let until = self.now + self.timers.request;
         let token = self.exchanges.token(exchange);
         self.exchanges.replace(exchange, Purpose::Absorb { device }, until);
         if was_running {

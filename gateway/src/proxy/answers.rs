@@ -5,7 +5,7 @@ use shared::coap::request::{CBOR, OCF_CBOR};
 use shared::coap::{Code, Response, ResponseType, Token};
 
 use super::translate::{self, BadAnswer, ClientLeg, client_format};
-use super::{Forward, Projection, Purpose, Router, Unanswered};
+use super::{Forward, Purpose, Router, Unanswered};
 use crate::account::DeviceKey;
 use crate::connection::ConnectionId;
 use crate::reject::Reject;
@@ -95,11 +95,10 @@ impl Router {
         let is_representation = response.code == ResponseType::Content
             && response.bad_option.is_none()
             && matches!(response.content_format, None | Some(OCF_CBOR | CBOR))
-            && !response.payload.is_empty();
+            && (1..=self.limits.representation_bytes_max).contains(&response.payload.len());
         if is_representation {
             let projection = self.accounts[device].traffic.projection.get_or_insert_default();
-            let bytes_max = self.limits.projection_bytes_max;
-            Projection::put(projection, instance, response.payload, self.now, bytes_max);
+            projection.put(instance, response.payload, self.now);
         }
     }
 

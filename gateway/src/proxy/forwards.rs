@@ -62,7 +62,7 @@ impl Router {
             no_response: request.no_response,
             device,
         });
-        let until = self.now + self.timers.routed_request;
+        let until = self.now + self.timers.request;
         self.ask(device, purpose, until, |out, token| {
             translate::request(out, token, request, DeviceObserve::None);
         })?;
@@ -75,7 +75,7 @@ impl Router {
     /// Whether a client may have one more request under way.
     pub fn check_client(&self, client: ConnectionId) -> Result<(), Reject> {
         let requests = self.wire.connections.get(client).map_or(0, |client| client.requests);
-        if requests >= self.limits.client_requests_max {
+        if usize::from(requests) >= self.limits.requests_per_client_max {
             return Err(Reject::unavailable("too many requests under way"));
         }
         Ok(())
@@ -102,11 +102,11 @@ impl Router {
     ) -> Result<Option<ExchangeKey>, NotSent> {
         let connection = self.accounts[device].connection.ok_or(NotSent::Offline)?;
         let traffic = &mut self.accounts[device].traffic;
-        if traffic.in_flight < self.limits.device_requests_max {
+        if usize::from(traffic.in_flight) < self.limits.requests_per_device_max {
             return self.send(device, connection, purpose, until, write).map(Some);
         }
         let queue = traffic.queue.get_or_insert_default();
-        if queue.len() >= self.limits.device_queue_max {
+        if queue.len() >= self.limits.queued_requests_per_device_max {
             return Err(NotSent::QueueFull);
         }
         let mut message = Vec::new();
@@ -176,7 +176,7 @@ impl Router {
 
     fn next_queued(&mut self, device: DeviceKey) -> Option<Queued> {
         let traffic = &mut self.accounts[device].traffic;
-        if traffic.in_flight >= self.limits.device_requests_max {
+        if usize::from(traffic.in_flight) >= self.limits.requests_per_device_max {
             return None;
         }
         let queued = traffic.queue.as_mut()?.pop_front();

@@ -17,9 +17,9 @@ use shared::time::Instant;
 
 use crate::account::{Accounts, DeviceKey};
 use crate::command::gather::{GatherKey, Gathers};
+use crate::config::{Limits, Timers};
 use crate::connection::ConnectionId;
 use crate::connection::exchanges::Exchanges;
-use crate::limits::{Limits, Timers};
 use crate::observe::{Observations, ObserverKey, UpstreamKey};
 use crate::reject::Reject;
 use crate::shard::input::ChannelId;
@@ -89,7 +89,7 @@ pub struct Forward {
 #[derive(Default)]
 pub struct Traffic {
     /// Requests under way towards the device.
-    pub in_flight: u8,
+    pub in_flight: u16,
     /// Requests that wait until fewer are under way.
     pub queue: Option<Box<VecDeque<Queued>>>,
     /// First observation on the device.

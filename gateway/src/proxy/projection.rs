@@ -2,6 +2,8 @@
 
 use shared::time::Instant;
 
+use crate::limits::PROJECTION_BYTES_MAX;
+
 /// Representations of one device, by the numbers of its links.
 #[derive(Default)]
 pub struct Projection {
@@ -22,9 +24,9 @@ pub struct Representation {
 impl Projection {
     /// Keeps a representation in the place of an older one. One that does not fit is not kept, and
     /// neither is the older one: what is shown is never outdated by what is known.
-    pub fn put(&mut self, instance: u32, body: &[u8], seen: Instant, bytes_max: usize) {
+    pub fn put(&mut self, instance: u32, body: &[u8], seen: Instant) {
         self.remove(instance);
-        if self.bytes + body.len() > bytes_max {
+        if self.bytes + body.len() > PROJECTION_BYTES_MAX {
             return;
         }
         let at = self.entries.partition_point(|(number, _)| *number < instance);

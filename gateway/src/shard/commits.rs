@@ -5,6 +5,7 @@ use shared::channel::message::{Failure, Reply};
 use super::Shard;
 use super::input::{CommitId, Output};
 use super::staging::{Change, Gate, Waiter};
+use crate::limits::COMMITS_MAX;
 use crate::reject::Reject;
 use crate::store::{Batch, CommitOutcome, Write};
 
@@ -23,7 +24,7 @@ impl Shard {
 
     /// Whether one more change may be under way.
     pub(super) fn check_commits(&self) -> Result<(), Reject> {
-        if self.staging.len() >= self.router.limits.commits_max {
+        if self.staging.len() >= COMMITS_MAX {
             return Err(Reject::unavailable("too many changes under way"));
         }
         Ok(())

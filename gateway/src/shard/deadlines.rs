@@ -26,7 +26,7 @@ const UNUSED: Node = Node { next: NONE, previous: NONE, slot: NONE };
 pub struct Deadlines {
     heads: Box<[u32; SLOTS]>,
     used: [u64; SLOTS / 64],
-    nodes: Vec<Box<[Node; 256]>>,
+    nodes: Vec<Box<[Node]>>,
     /// The tick up to which everything has fired.
     done: u64,
     armed: usize,
@@ -47,6 +47,11 @@ impl Deadlines {
     /// Number of deadlines that are set.
     pub fn len(&self) -> usize {
         self.armed
+    }
+
+    /// No deadline is set.
+    pub fn is_empty(&self) -> bool {
+        self.armed == 0
     }
 
     /// Sets the deadline of an entry, replacing an older one. It fires at most a tick late.
@@ -93,18 +98,18 @@ impl Deadlines {
     /// Takes out one entry whose deadline has passed.
     pub fn next_due(&mut self, now: Instant) -> Option<u32> {
         let now = now.as_nanos() / TICK_NANOS;
-        while self.armed > 0 {
-            let next = self.next_tick()?;
-            if next > now {
-                break;
+        match self.next_tick() {
+            Some(next) if next <= now => {
+                self.done = next - 1;
+                let index = self.heads[(next % SLOTS as u64) as usize];
+                self.clear(index);
+                Some(index)
             }
-            self.done = next - 1;
-            let index = self.heads[(next % SLOTS as u64) as usize];
-            self.clear(index);
-            return Some(index);
+            _ => {
+                self.done = self.done.max(now);
+                None
+            }
         }
-        self.done = self.done.max(now);
-        None
     }
 
     /// When [`next_due`](Self::next_due) is worth asking again.
@@ -143,7 +148,7 @@ impl Deadlines {
     fn node_mut(&mut self, index: u32) -> &mut Node {
         let chunk = index as usize / 256;
         while self.nodes.len() <= chunk {
-            self.nodes.push(Box::new([UNUSED; 256]));
+            self.nodes.push(vec![UNUSED; 256].into_boxed_slice());
         }
         &mut self.nodes[chunk][index as usize % 256]
     }

@@ -10,11 +10,9 @@ use crate::connection::close::Closing;
 use crate::connection::signaling::{PING_TOKEN, SIGNAL_TOKEN};
 use crate::connection::tls::Transport;
 use crate::connection::{CloseReason, ConnectionId, Phase};
+use crate::limits::{FLUSH, PONG, REPAIR, SEND, TOKEN_GRACE};
 use crate::proxy::Unanswered;
 use crate::session::Session;
-
-/// For what is queued to go out before a connection is closed.
-const FLUSH: std::time::Duration = std::time::Duration::from_secs(2);
 
 impl Shard {
     /// Ends a connection in good order: what is queued goes out, then the TLS goodbye, then the end.
@@ -97,7 +95,7 @@ impl Shard {
 
     /// After 4.01 to a sign-in the device refreshes on the same connection; it has a few seconds.
     pub(super) fn close_unless_mended(&mut self, id: ConnectionId) {
-        let until = self.now.instant + self.router.timers.repair;
+        let until = self.now.instant + REPAIR;
         if let Some(connection) = self.router.wire.connections.get_mut(id)
             && let Phase::Open { .. } = connection.phase
         {
@@ -108,7 +106,7 @@ impl Shard {
 
     /// A request on a security resource shows that the peer is getting on (device reference 17).
     pub(super) fn postpone_sign_in_limit(&mut self, id: ConnectionId) {
-        let until = self.now.instant + self.router.timers.open;
+        let until = self.now.instant + self.router.timers.not_signed_in;
         if let Some(connection) = self.router.wire.connections.get_mut(id)
             && let Phase::Open { .. } = connection.phase
         {
@@ -131,7 +129,7 @@ impl Shard {
         let Session::SignedIn(who) = self.session(id) else { return None };
         let expires = self.router.accounts[who.device()].account.expires?;
         let left = std::time::Duration::from_secs(expires.secs_after(self.now.unix));
-        Some(self.now.instant + left + self.router.timers.token_grace)
+        Some(self.now.instant + left + TOKEN_GRACE)
     }
 
     /// Does what is due on connections.
@@ -149,8 +147,7 @@ impl Shard {
         let now = self.now.instant;
         let Some(connection) = self.router.wire.connections.get(id) else { return };
         let timers = &self.router.timers;
-        let stalled =
-            connection.output.sending_since().is_some_and(|since| since + timers.send <= now);
+        let stalled = connection.output.sending_since().is_some_and(|since| since + SEND <= now);
         if stalled {
             return self.end(id, CloseReason::NotReading, Closing::Reset);
         }
@@ -181,7 +178,7 @@ impl Shard {
         match connection.pinged {
             // Anything that came in since is as good as a Pong.
             Some(pinged) if connection.heard >= pinged => connection.pinged = None,
-            Some(pinged) if pinged + timers.pong <= now => {
+            Some(pinged) if pinged + PONG <= now => {
                 return self.finish(id, CloseReason::PingLost);
             }
             Some(_) => {}

@@ -21,7 +21,7 @@ impl Shard {
         let CommandEnvelope { request, patience_ms, user, command } = envelope;
         self.counters.commands += 1;
         let patience = std::time::Duration::from_millis(u64::from(patience_ms));
-        let patience = patience.min(self.router.timers.routed_request);
+        let patience = patience.min(self.router.timers.request);
         let caller = Caller { channel, request, user, until: self.now.instant + patience };
         if self.placement.shard_of_user(user) != self.id {
             return self.fail(caller, Failure::WrongShard);
@@ -79,7 +79,7 @@ impl Shard {
         match device {
             // Who may take devices over may have tokens for them; otherwise it is asked first
             // whether somebody else has the device.
-            Some(device) if !self.settings.takeover_allowed => {
+            Some(device) if !self.takeover_allowed() => {
                 let transaction = Transaction::DeviceToken { caller, device };
                 let transaction = u64::from(self.transactions.insert(transaction).index());
                 let takeover = Takeover::Inquiry;
@@ -106,7 +106,7 @@ impl Shard {
 
     fn make_token(&mut self, caller: Caller, device: Option<DeviceId>) {
         let user = caller.user;
-        let most = self.router.limits.user_tokens_max;
+        let most = self.router.limits.single_use_tokens_per_user_max;
         let outstanding = self.device_tokens.of_user(user).take(most).count();
         if outstanding >= most || self.check_commits().is_err() {
             return self.fail(caller, Failure::Overloaded);
@@ -115,7 +115,7 @@ impl Shard {
         self.random.fill(&mut random);
         let token = token::single_use(user, &random);
         let digest = token::digest(&token);
-        let expires_in_secs = self.settings.single_use_secs;
+        let expires_in_secs = self.settings.cloud.single_use_token.as_secs();
         let expires = self.now.unix.plus_secs(expires_in_secs).0;
         let record = DeviceTokenRecord { device, expires };
         let write = record::put_device_token(user, &digest, &record);

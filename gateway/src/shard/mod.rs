@@ -41,16 +41,16 @@ use shared::ids::ShardId;
 use shared::placement::Placement;
 use shared::time::{Instant, Now};
 
-use crate::account::token::StoreKey;
 use crate::account::{Accounts, DeviceTokens};
 use crate::command::gather::Gathers;
+use crate::config::{Limits, Timers};
 use crate::connection::close::Closing;
 use crate::connection::exchanges::Exchanges;
 use crate::connection::tls::Acceptor;
 use crate::connection::{CloseReason, Connection, ConnectionId, Unprocessed};
-use crate::limits::{Limits, Timers};
 use crate::observe::Observations;
 use crate::proxy::Router;
+use crate::store::StoreKey;
 
 pub use counters::Counters;
 pub use input::{ChannelId, CommitId, Input, Listener, Output, PeerMessage, Receive};
@@ -64,7 +64,7 @@ use transactions::Transactions;
 use wire::Wire;
 
 /// Random bytes, from outside.
-pub trait Randomness {
+pub trait Randomness: Send {
     /// Fills with random bytes that nobody can guess.
     fn fill(&mut self, bytes: &mut [u8]);
 }
@@ -133,7 +133,7 @@ impl Shard {
         };
         let (epoch, serial) = (number(), number());
         let router = Router {
-            wire: Wire::new(limits.send_queue_bytes_max),
+            wire: Wire::new(&limits),
             exchanges: Exchanges::new(serial, now.instant),
             accounts: Accounts::default(),
             observations: Observations::default(),
@@ -266,7 +266,7 @@ impl Shard {
     }
 
     fn is_full(&self) -> bool {
-        self.router.wire.connections.len() >= self.router.limits.connections_max as usize
+        self.router.wire.connections.len() >= self.settings.connections_max
     }
 
     /// Sees to what the input has left behind: requests that lost their device, connections that

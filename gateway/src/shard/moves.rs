@@ -25,7 +25,7 @@ impl Shard {
 
     /// Sends a connection off if it is to move and nothing of it is under way.
     pub(super) fn move_if_idle(&mut self, id: ConnectionId) {
-        let until = self.now.instant + self.router.timers.open;
+        let until = self.now.instant + self.router.timers.not_signed_in;
         let Some(connection) = self.router.wire.connections.get_mut(id) else { return };
         let Phase::Moving { to } = connection.phase else { return };
         if connection.output.is_idle() && !connection.is_gone() {

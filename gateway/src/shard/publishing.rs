@@ -35,13 +35,8 @@ impl Shard {
         if self.staging.is_closed(gate) {
             return self.wait_at(gate);
         }
-        let answer_bytes_max = self
-            .router
-            .wire
-            .connections
-            .get(id)
-            .map_or(0, |connection| connection.capabilities.message_bytes_max())
-            .saturating_sub(ANSWER_OVERHEAD_BYTES);
+        let answer_bytes_max =
+            self.router.wire.message_bytes_max(id).saturating_sub(ANSWER_OVERHEAD_BYTES);
         let before = self.router.accounts[key].directory.as_ref();
         let limits = &self.router.limits;
         let published = publishing::publish(origin.device, before, body, answer_bytes_max, limits)?;

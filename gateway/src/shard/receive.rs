@@ -103,7 +103,7 @@ impl Shard {
         connection.phase = Phase::Open { until };
         self.counters.handshakes += 1;
         self.schedule(id);
-        let bytes_max = self.router.limits.message_bytes_max as u32;
+        let bytes_max = self.router.limits.frame_bytes_max;
         self.router.wire.write(id, |out| signal::write_csm(out, SIGNAL_TOKEN, bytes_max, false));
         self.on_text(id, &established.early);
         self.receive_again(id);

@@ -13,6 +13,7 @@ use super::staging::{Change, Gate, Remover};
 use super::wire::Requester;
 use crate::account::{record, rights, token};
 use crate::connection::{CloseReason, ConnectionId};
+use crate::limits::LINGER;
 use crate::reject::Reject;
 use crate::session::Session;
 
@@ -149,8 +150,7 @@ impl Shard {
 
     fn answer_sign_off(&mut self, requester: &Requester) {
         self.router.wire.answer(requester, ResponseType::Deleted, |_| {});
-        let linger = self.router.timers.linger;
-        self.close_after(requester.connection, CloseReason::DeviceRemoved, linger, false);
+        self.close_after(requester.connection, CloseReason::DeviceRemoved, LINGER, false);
     }
 
     /// Stages the end of an account, behind its closed gate.

@@ -17,8 +17,9 @@ use super::input::{Output, PeerMessage, Receive};
 use super::staging::{Change, Gate};
 use super::transactions::{SignUp, Transaction, TransactionKey};
 use super::wire::Requester;
-use crate::account::rights::{self, Lifetime, Refreshed, expires_in};
+use crate::account::rights::{self, Refreshed, expires_in, expiry};
 use crate::account::{Account, DeviceKey, Presented, Repeatable, record, token};
+use crate::config::{Takeover as TakeoverPolicy, TokenLifetime};
 use crate::connection::{CloseReason, ConnectionId, Phase};
 use crate::identity::PeerIdentity;
 use crate::limits::MOVES_MAX;
@@ -55,7 +56,7 @@ impl Shard {
             return Err(Reject::bad_request("accesstoken is empty").and_close());
         }
         let provider = request.auth_provider.as_deref().unwrap_or_default();
-        if !provider.is_empty() && provider != self.settings.provider {
+        if !provider.is_empty() && provider != self.settings.cloud.provider {
             return Err(Reject::unauthorized("unknown authprovider").and_close());
         }
         let partition = token::partition(&request.access_token).ok_or(REFUSED)?;
@@ -81,7 +82,7 @@ impl Shard {
         self.staging.close(gate);
         let takeover = match identity.bound_device().is_some() {
             true => Takeover::Granted,
-            false if issued_for_it && self.settings.takeover_allowed => Takeover::Granted,
+            false if issued_for_it && self.takeover_allowed() => Takeover::Granted,
             false => Takeover::Refused,
         };
         let sign_up = SignUp { requester: *requester, user, device, digest, identity };
@@ -114,7 +115,7 @@ impl Shard {
         self.check_commits()?;
         let accounts = &self.router.accounts;
         let Some(key) = accounts.user(user) else { return Ok(()) };
-        let full = accounts[key].devices.len() >= self.router.limits.user_devices_max;
+        let full = accounts[key].devices.len() >= self.router.limits.devices_per_user_max;
         if full && accounts.device_of(key, device).is_none() {
             return Err(Reject::unavailable("the user has too many devices"));
         }
@@ -154,7 +155,7 @@ impl Shard {
             seed,
             generation: 1,
             previous_counts: false,
-            expires: self.lifetime(identity).expiry(self.now.unix),
+            expires: expiry(self.lifetime(identity), self.now.unix),
             repeatable: Some(Box::new(Repeatable {
                 token_digest: *digest,
                 until: self.now.unix.plus_secs(repeat_secs),
@@ -164,10 +165,15 @@ impl Shard {
         }
     }
 
-    fn lifetime(&self, identity: &PeerIdentity) -> Lifetime {
+    /// Whether a token that was made for a device moves it away from another user.
+    pub(super) fn takeover_allowed(&self) -> bool {
+        self.settings.cloud.takeover == TakeoverPolicy::Allow
+    }
+
+    fn lifetime(&self, identity: &PeerIdentity) -> TokenLifetime {
         match identity.bound_device() {
-            Some(_) => self.settings.lifetime_bound,
-            None => self.settings.lifetime_unbound,
+            Some(_) => self.settings.cloud.identity_token,
+            None => self.settings.cloud.manufacturer_token,
         }
     }
 
@@ -307,7 +313,7 @@ impl Shard {
                     return Err(Reject::unauthorized("not the session's").and_close());
                 }
                 self.leave(id, crate::proxy::Unanswered::Lost);
-                let until = self.now.instant + self.router.timers.open;
+                let until = self.now.instant + self.router.timers.not_signed_in;
                 self.router.wire.set_phase(id, Phase::Open { until });
                 self.schedule(id);
             }

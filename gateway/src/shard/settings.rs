@@ -1,24 +1,17 @@
 //! What the operator decides for a shard, beside bounds and timers.
 
-use crate::account::rights::Lifetime;
+use crate::config::Cloud;
 use crate::directory::discovery::Endpoint;
 use crate::shard::Listener;
 
 /// What the operator decides.
 pub struct Settings {
-    /// The `authprovider` that devices may name.
-    pub provider: String,
-    /// How long tokens of devices live whose certificate proves their id.
-    pub lifetime_bound: Lifetime,
-    /// How long tokens of other devices live.
-    pub lifetime_unbound: Lifetime,
-    /// How long single-use tokens live, in seconds.
-    pub single_use_secs: u64,
-    /// A token that was issued for a device moves it away from another user, even if its certificate
-    /// does not prove its id.
-    pub takeover_allowed: bool,
+    /// Who the cloud is, and how long its tokens live.
+    pub cloud: Cloud,
     /// Endpoints in discovered links, one for every listening address; at least one.
     pub endpoints: Vec<Endpoint>,
+    /// Connections of this shard, signed in or not.
+    pub connections_max: usize,
 }
 
 impl Settings {

@@ -156,6 +156,11 @@ impl Staging {
         self.staged.len()
     }
 
+    /// No changes under way.
+    pub fn is_empty(&self) -> bool {
+        self.staged.is_empty()
+    }
+
     /// Gates that are closed.
     pub fn gates(&self) -> usize {
         self.gates.len()

@@ -4,6 +4,7 @@ use shared::coap::{Code, MessageWriter, ResponseType, Token};
 use shared::time::Instant;
 
 use super::input::Output;
+use crate::config::Limits;
 use crate::connection::send_buffer::SendBuffers;
 use crate::connection::{CloseReason, ConnectionId, Connections, Phase};
 use crate::reject::Reject;
@@ -39,18 +40,20 @@ pub struct Wire {
     /// They are to be ended: TLS cannot go on, or the peer does not read.
     broken: Vec<(ConnectionId, CloseReason)>,
     send_queue_bytes_max: usize,
+    payload_bytes_assumed: u32,
 }
 
 impl Wire {
     /// No connections yet.
-    pub fn new(send_queue_bytes_max: usize) -> Self {
+    pub fn new(limits: &Limits) -> Self {
         Self {
             connections: Connections::default(),
             buffers: SendBuffers::default(),
             scratch: Vec::new(),
             dirty: Vec::new(),
             broken: Vec::new(),
-            send_queue_bytes_max,
+            send_queue_bytes_max: limits.send_queue_bytes_max,
+            payload_bytes_assumed: limits.peer_payload_bytes_assumed,
         }
     }
 
@@ -82,7 +85,7 @@ impl Wire {
         write: impl FnOnce(&mut Vec<u8>, usize) -> Result<(), TooLarge>,
     ) -> Result<(), TooLarge> {
         let Some(connection) = self.connections.get_mut(id) else { return Ok(()) };
-        let limit = connection.capabilities.message_bytes_max();
+        let limit = connection.capabilities.message_bytes_max(self.payload_bytes_assumed);
         let mut result = Ok(());
         let buffer = connection.output.buffer(&mut self.buffers);
         let sealed = connection.transport.seal(buffer, &mut self.scratch, |out| {
@@ -91,7 +94,7 @@ impl Wire {
         });
         if sealed.is_err() {
             self.broken.push((id, CloseReason::TlsFailed));
-        } else if connection.output.queued() > self.send_queue_bytes_max + limit {
+        } else if connection.output.queued() > self.send_queue_bytes_max {
             self.broken.push((id, CloseReason::NotReading));
         }
         self.dirty.push(id);
@@ -191,6 +194,13 @@ impl Wire {
     /// Gives a buffer back whose connection is gone.
     pub fn give(&mut self, bytes: Vec<u8>) {
         self.buffers.give(bytes);
+    }
+
+    /// The largest message that the peer of this connection takes, in bytes.
+    pub fn message_bytes_max(&self, id: ConnectionId) -> usize {
+        let connection = self.connections.get(id);
+        let capabilities = connection.map(|connection| connection.capabilities);
+        capabilities.unwrap_or_default().message_bytes_max(self.payload_bytes_assumed)
     }
 
     /// Whether the peer of this connection is behind with reading.
