@@ -5,4 +5,7 @@ pub mod identity;
 pub mod store;
 
 #[cfg(feature = "io")]
+pub mod certs;
+
+#[cfg(feature = "io")]
 pub mod io;
