@@ -15,4 +15,7 @@ pub mod slab;
 pub mod store;
 
 #[cfg(feature = "io")]
+pub mod certs;
+
+#[cfg(feature = "io")]
 pub mod io;
