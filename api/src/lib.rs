@@ -1,1 +1,2 @@
 //! The cloud-to-cloud side of the OCF Cloud.
+pub mod representation;
