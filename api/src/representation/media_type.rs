@@ -45,15 +45,13 @@ pub fn negotiate(headers: &HeaderMap) -> Option<MediaType> {
         }
         Some(_) => {}
     }
-    let mut wishes = Wishes::default();
-    for line in headers.get_all(ACCEPT) {
-        // A line that is not ASCII names nothing that we have.
-        match line.to_str() {
-            Ok(line) => elements(line).for_each(|element| wishes.add(element)),
-            Err(_) => wishes.any = true,
-        }
-    }
-    wishes.best()
+    Wishes::of(headers).best()
+}
+
+/// Whether JSON may be answered, where nothing else is offered.
+pub fn accepts_json(headers: &HeaderMap) -> bool {
+    let wishes = Wishes::of(headers);
+    !wishes.any || wishes.json.weight > 0
 }
 
 /// What is known of one form after reading the header.
@@ -79,6 +77,18 @@ struct Wishes {
 const EXACT: u8 = 3;
 
 impl Wishes {
+    fn of(headers: &HeaderMap) -> Self {
+        let mut wishes = Self::default();
+        for line in headers.get_all(ACCEPT) {
+            // A line that is not ASCII names nothing that we have.
+            match line.to_str() {
+                Ok(line) => elements(line).for_each(|element| wishes.add(element)),
+                Err(_) => wishes.any = true,
+            }
+        }
+        wishes
+    }
+
     fn add(&mut self, element: &str) {
         self.any = true;
         self.seen += 1;
@@ -262,6 +272,15 @@ mod tests {
         ] {
             assert_eq!(accept(&[line]), chosen, "{line}");
         }
+    }
+
+    #[test]
+    fn where_only_json_is_offered_any_way_of_taking_it_counts() {
+        let takes = |lines| accepts_json(&headers(ACCEPT, lines));
+        assert!(takes(&[]));
+        assert!(takes(&["application/vnd.ocf+cbor, */*;q=0.1"]));
+        assert!(!takes(&["application/vnd.ocf+cbor"]));
+        assert!(!takes(&["application/json;q=0, */*"]));
     }
 
     /// Cloud reference 2.5.

@@ -18,7 +18,7 @@ mod media_type;
 pub use cbor::{JsonFault, write_cbor};
 pub use encoder::Encoder;
 pub use json::{CborFault, check, write_json};
-pub use media_type::{MediaType, body_type, is_form, negotiate};
+pub use media_type::{MediaType, accepts_json, body_type, is_form, negotiate};
 
 /// Deepest nesting of arrays, objects and tags (cloud reference 2.5).
 pub const DEPTH_MAX: usize = 64;
