@@ -1,1 +1,3 @@
 //! The swarm: simulated devices by the thousand.
+
+pub mod device;
