@@ -13,6 +13,7 @@ use super::answers::member;
 use super::breach::Breach;
 use super::input::{Answer, Event, Notification, Response};
 use super::line::Line;
+use super::pace::EXCHANGE_LIMIT;
 use super::registration::Registration;
 use super::requests::ClientRequest;
 use super::station::{Application, Station, empty};
@@ -112,7 +113,7 @@ impl Station<Asker> {
             request: number,
             step,
             since: due,
-            until: now + self.registration.pace().exchange_limit(),
+            until: now + EXCHANGE_LIMIT,
             cancels: matches!(ask, Ask::Cancel { .. }),
         });
         self.line.send(|out| request.write(out, Token::from_u64(number)));

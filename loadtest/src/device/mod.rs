@@ -188,3 +188,6 @@ impl Client {
         self.registration_memory()
     }
 }
+
+/// Swarms have very many of them. Each also owns its tokens, and while it is connected its TLS.
+const _: () = assert!(size_of::<Device>() <= 432);

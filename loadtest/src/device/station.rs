@@ -127,6 +127,7 @@ impl<A: Application> Station<A> {
         let was_ready = self.line.is_ready();
         act(self);
         if was_ready && !self.line.is_ready() {
+            self.registration.session_ended();
             self.application.disconnected(&mut self.line, now);
             self.line.event(Event::Disconnected);
         }

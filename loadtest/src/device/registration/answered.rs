@@ -119,7 +119,7 @@ impl Registration {
                 self.wait(Step::SignIn, 0, now);
             }
             Step::SignOff => self.erase(line),
-            _ => self.activity = Activity::Rest,
+            _ => (self.activity, self.session) = (Activity::Rest, false),
         }
         Ok(Progress::Done)
     }
@@ -147,7 +147,10 @@ impl Registration {
 
     fn unauthorized(&mut self, line: &mut Line, step: Step, now: Instant) {
         match step {
-            Step::SignIn => self.wait(Step::Refresh, 0, now),
+            Step::SignIn => {
+                self.session = false;
+                self.wait(Step::Refresh, 0, now);
+            }
             Step::Refresh => self.erase(line),
             _ => self.refused(line, step, now),
         }

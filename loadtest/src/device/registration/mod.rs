@@ -23,7 +23,7 @@ use super::breach::Breach;
 use super::conf::{CloudConf, CloudState, LastError};
 use super::input::Event;
 use super::line::Line;
-use super::pace::{Pace, TRIES_MAX, refresh_after};
+use super::pace::{Pace, SIGN_OFF_LIMIT, TRIES_MAX, answer_limit, refresh_after};
 use super::requests;
 use super::rng::Rng;
 use super::step::{Failure, Step};
@@ -49,6 +49,8 @@ pub(super) struct Registration {
     last_error: LastError,
     pub(super) account: Option<Account>,
     activity: Activity,
+    /// The cloud counts this device as signed in, also while it refreshes its token.
+    session: bool,
     /// When the access token is due for a refresh.
     refresh_at: Option<Instant>,
     /// A request of the step under way got no answer earlier: the cloud may have acted on it.
@@ -101,6 +103,7 @@ impl Registration {
             last_error: LastError::None,
             account: None,
             activity: Activity::Rest,
+            session: false,
             refresh_at: None,
             answer_lost: false,
         }
@@ -130,12 +133,13 @@ impl Registration {
         self.last_error
     }
 
-    pub(super) fn pace(&self) -> Pace {
-        self.pace
+    pub(super) fn is_signed_in(&self) -> bool {
+        self.session
     }
 
-    pub(super) fn is_signed_in(&self) -> bool {
-        matches!(self.activity, Activity::SignedIn(_))
+    /// The connection is gone, for whatever reason, and the session with it.
+    pub(super) fn session_ended(&mut self) {
+        self.session = false;
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
@@ -185,7 +189,7 @@ impl Registration {
             Activity::SignedIn(pings) => {
                 if self.refresh_at.is_some_and(|at| now >= at) {
                     self.wait(Step::Refresh, 0, now);
-                } else if pings.timeout(line, &mut self.rng, self.pace, now) == Pinged::GivenUp {
+                } else if pings.timeout(line, &mut self.rng, now) == Pinged::GivenUp {
                     line.close();
                     self.wait(self.first_step(), 0, now);
                 }
@@ -255,7 +259,7 @@ impl Registration {
             return;
         };
         self.state = CloudState::Deregistering;
-        if !requests::sign_off_carries(&account.access_token) && !self.is_signed_in() {
+        if !requests::sign_off_carries(&account.access_token) && !self.session {
             self.begin_try(line, self.first_step(), 0, now, now);
         } else {
             self.begin_try(line, Step::SignOff, 0, now, now);
@@ -264,7 +268,7 @@ impl Registration {
 
     /// Ends the session and keeps the account.
     pub(super) fn sign_out(&mut self, line: &mut Line, now: Instant) {
-        if self.is_signed_in() {
+        if self.session {
             self.begin_try(line, Step::SignOut, 0, now, now);
         }
     }
@@ -288,8 +292,8 @@ impl Registration {
             self.state = CloudState::Registering;
         }
         let limit = match step {
-            Step::SignOff => self.pace.sign_off_limit(),
-            _ => self.pace.answer_limit(attempt),
+            Step::SignOff => SIGN_OFF_LIMIT,
+            _ => answer_limit(attempt),
         };
         let attempt = Try { step, attempt, since: due, until: now + limit, token: None };
         self.activity = Activity::Trying(attempt);
@@ -359,7 +363,7 @@ impl Registration {
     /// Nothing more happens before the device is configured anew. The connection stays as it is.
     fn give_up(&mut self, line: &mut Line, step: Step, why: LastError) {
         (self.state, self.last_error) = (CloudState::Failed, why);
-        self.activity = Activity::Rest;
+        (self.activity, self.session) = (Activity::Rest, false);
         line.event(Event::GivenUp(step));
         line.event(Event::MemoryChanged);
     }
@@ -376,7 +380,7 @@ impl Registration {
 
     fn signed_in(&mut self, expires_in: i64, now: Instant) {
         self.refresh_at = refresh_after(expires_in).map(|after: Duration| now + after);
-        self.activity = Activity::SignedIn(Pings::begin(self.pace, now));
+        (self.activity, self.session) = (Activity::SignedIn(Pings::begin(self.pace, now)), true);
     }
 }
 

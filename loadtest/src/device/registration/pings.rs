@@ -5,7 +5,7 @@ use shared::coap::{Token, signal};
 use shared::time::Instant;
 
 use super::super::line::Line;
-use super::super::pace::{PINGS_MAX, Pace};
+use super::super::pace::{PING_AGAIN_AFTER, PINGS_MAX, PONG_LIMIT, Pace};
 use super::super::rng::Rng;
 use super::super::step::{Failure, Step};
 
@@ -36,13 +36,7 @@ impl Pings {
         self.next
     }
 
-    pub(super) fn timeout(
-        &mut self,
-        line: &mut Line,
-        rng: &mut Rng,
-        pace: Pace,
-        now: Instant,
-    ) -> Pinged {
+    pub(super) fn timeout(&mut self, line: &mut Line, rng: &mut Rng, now: Instant) -> Pinged {
         if now < self.next {
             return Pinged::Alive;
         }
@@ -56,8 +50,8 @@ impl Pings {
         self.waiting = Some((token, self.next));
         self.unanswered += 1;
         let wait = match self.unanswered {
-            PINGS_MAX => pace.pong_limit(),
-            _ => pace.ping_again_after(),
+            PINGS_MAX => PONG_LIMIT,
+            _ => PING_AGAIN_AFTER,
         };
         self.next = now + wait;
         line.send(|out| signal::write_ping(out, token));
