@@ -1,4 +1,5 @@
 //! The swarm over real sockets, against a cloud of the simplest kind.
+#![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
 mod support;
 
