@@ -1,1 +1,26 @@
-//! The swarm: simulated devices by the thousand.
+//! The swarm: simulated devices by the thousand, and the demo that runs the whole cloud.
+//!
+//! ```text
+//! config ─► swarm ─► core (one thread each) ─► device   what devices are and say, sans-IO
+//!             │        └─► io                           their sockets, over the device ring
+//!             ├─► mediator ─► http                      tokens from the API
+//!             ├─► state                                 what devices keep over runs
+//!             └─► stats ─► report, progress             what came of it
+//! ```
+//!
+//! Reading order: [`device`], [`scenario`], [`swarm`], [`stats`], [`report`]. `device` and `scenario`
+//! are pure; files marked (I/O) touch the world.
+
+pub mod config;
+pub mod credentials;
+pub mod device;
+pub mod http;
+pub mod io;
+pub mod mediator;
+pub mod process;
+pub mod progress;
+pub mod report;
+pub mod scenario;
+pub mod state;
+pub mod stats;
+pub mod swarm;

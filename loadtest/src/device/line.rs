@@ -1,0 +1,192 @@
+//! The way to the cloud: down, coming up or up; and everything that waits to go out.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ClientConfig;
+use shared::time::Instant;
+
+use super::breach::Breach;
+use super::input::{Event, Output};
+use super::link::{Link, Progress};
+use super::stack::Stack;
+use super::step::{Failure, Step};
+
+/// The line of one device or client.
+pub(super) struct Line {
+    stack: Stack,
+    state: State,
+    send: Vec<u8>,
+    close: bool,
+    connect: bool,
+    events: VecDeque<Event>,
+}
+
+enum State {
+    Down,
+    /// Connecting since this time.
+    Connecting(Instant),
+    Up(Box<Link>),
+}
+
+impl Line {
+    pub(super) fn new(stack: Stack) -> Self {
+        Self {
+            stack,
+            state: State::Down,
+            send: Vec::new(),
+            close: false,
+            connect: false,
+            events: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn stack(&self) -> Stack {
+        self.stack
+    }
+
+    pub(super) fn is_down(&self) -> bool {
+        matches!(self.state, State::Down)
+    }
+
+    /// TLS is established.
+    pub(super) fn is_ready(&self) -> bool {
+        matches!(&self.state, State::Up(link) if link.is_established())
+    }
+
+    pub(super) fn link(&mut self) -> Option<&mut Link> {
+        match &mut self.state {
+            State::Up(link) => Some(link),
+            State::Down | State::Connecting(_) => None,
+        }
+    }
+
+    /// Asks for a connection. It counts as begun at `since`.
+    pub(super) fn connect(&mut self, since: Instant) {
+        debug_assert!(self.is_down());
+        self.state = State::Connecting(since);
+        self.connect = true;
+    }
+
+    /// The connection is there: TLS begins.
+    pub(super) fn connected(&mut self, config: Arc<ClientConfig>, now: Instant) -> bool {
+        let State::Connecting(since) = self.state else { return false };
+        self.step(Step::Connect, now.since(since), Ok(()));
+        match Link::start(config, now, &mut self.send) {
+            Ok(link) => {
+                self.state = State::Up(Box::new(link));
+                true
+            }
+            Err(error) => {
+                self.step(Step::Handshake, Duration::ZERO, Err(Failure::Tls(error.to_string())));
+                self.close();
+                false
+            }
+        }
+    }
+
+    /// The connection did not come about.
+    pub(super) fn not_connected(&mut self, kind: io::ErrorKind, now: Instant) -> bool {
+        let State::Connecting(since) = self.state else { return false };
+        self.step(Step::Connect, now.since(since), Err(Failure::Connect(kind)));
+        self.state = State::Down;
+        true
+    }
+
+    /// Takes the bytes of one read. When it is false, the line is down.
+    pub(super) fn absorb(&mut self, bytes: &[u8], cut: bool) -> bool {
+        let stack = self.stack;
+        let Some(link) = self.link() else { return true };
+        let Err(breach) = link.absorb(bytes, cut, stack) else { return true };
+        self.breach(breach);
+        self.close();
+        false
+    }
+
+    /// Works on what was received until something has to be done about it.
+    pub(super) fn advance(&mut self, frame: &mut Vec<u8>) -> Progress {
+        match &mut self.state {
+            State::Up(link) => link.advance(frame, &mut self.send, self.stack),
+            State::Down | State::Connecting(_) => Progress::Idle,
+        }
+    }
+
+    /// Sends the message that `write` writes, in a TLS record of its own. Without an established
+    /// connection it is dropped, as a device drops what it wants to say on a line that is gone.
+    pub(super) fn send(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let State::Up(link) = &mut self.state else { return };
+        if !link.is_established() {
+            return;
+        }
+        let mut plain = Vec::with_capacity(256);
+        write(&mut plain);
+        if link.send(&plain, &mut self.send).is_err() {
+            self.close();
+        }
+    }
+
+    /// Gives up a connection that has taken too long to come about.
+    pub(super) fn abandon(&mut self, now: Instant) {
+        let late = match &self.state {
+            State::Connecting(since) => Some((Step::Connect, *since)),
+            State::Up(link) if !link.is_established() => Some((Step::Handshake, link.since)),
+            State::Down | State::Up(_) => None,
+        };
+        if let Some((step, since)) = late {
+            self.step(step, now.since(since), Err(Failure::TimedOut));
+            self.close();
+        }
+    }
+
+    /// Hangs up, orderly where TLS is up.
+    pub(super) fn close(&mut self) {
+        if let State::Up(link) = &mut self.state {
+            link.close(&mut self.send);
+        }
+        if !self.is_down() {
+            self.state = State::Down;
+            // One that was asked for and not yet begun needs no closing.
+            self.close = !std::mem::take(&mut self.connect);
+        }
+    }
+
+    /// The other end has closed.
+    pub(super) fn closed(&mut self) {
+        self.state = State::Down;
+        self.send = Vec::new();
+    }
+
+    pub(super) fn event(&mut self, event: Event) {
+        self.events.push_back(event);
+    }
+
+    pub(super) fn breach(&mut self, breach: Breach) {
+        if self.stack == Stack::Fussy {
+            self.event(Event::Breach(breach));
+        }
+    }
+
+    pub(super) fn step(&mut self, step: Step, took: Duration, result: Result<(), Failure>) {
+        self.event(Event::Step { step, took, result });
+    }
+
+    pub(super) fn poll_output(&mut self) -> Option<Output> {
+        if !self.send.is_empty() {
+            return Some(Output::Send(std::mem::take(&mut self.send)));
+        }
+        if std::mem::take(&mut self.close) {
+            return Some(Output::Close);
+        }
+        if std::mem::take(&mut self.connect) {
+            return Some(Output::Connect);
+        }
+        let event = self.events.pop_front();
+        if self.events.is_empty() {
+            // An idle device owns no memory that it does not need.
+            self.events = VecDeque::new();
+        }
+        event.map(Output::Event)
+    }
+}

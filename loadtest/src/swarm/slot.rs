@@ -1,0 +1,162 @@
+//! A place in a core's table: one device or client, its socket, and what it waits for.
+
+use shared::ids::DeviceId;
+use shared::ring::SocketId;
+use shared::time::Instant;
+
+use crate::device::{Client, CloudConf, Device, DiscoveredLink, Input, Memory, Output};
+use crate::state::Entry;
+
+/// One device or client.
+pub(super) struct Slot {
+    pub(super) actor: Actor,
+    /// Its place among the devices, or among the clients.
+    pub(super) number: u32,
+    pub(super) phase: Phase,
+    pub(super) socket: Option<SocketId>,
+    /// The timer that stands for it, if any; others of its in the queue are out of date.
+    pub(super) armed: Option<Instant>,
+    /// How it was last counted.
+    pub(super) counted: Counted,
+}
+
+/// How far it is from being switched on.
+pub(super) enum Phase {
+    /// The Mediator was asked; the request was due then.
+    Provisioning(Instant),
+    /// It will be switched on when its timer fires; configured first, unless it was before.
+    Arriving(Option<CloudConf>),
+    Living,
+    /// The Mediator got no token for it.
+    Unprovisioned,
+}
+
+/// What a device counts as in the live numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(super) struct Counted {
+    pub(super) online: bool,
+    pub(super) ready: bool,
+    pub(super) failed: bool,
+}
+
+/// Devices and clients, driven alike.
+#[expect(clippy::large_enum_variant, reason = "nearly all are devices: a box each would cost more")]
+pub(super) enum Actor {
+    Device(Device),
+    Client(Box<ActiveClient>),
+}
+
+/// A client and what it knows to ask for.
+pub(super) struct ActiveClient {
+    pub(super) client: Client,
+    pub(super) targets: Vec<Target>,
+}
+
+/// A resource that a client reads or changes.
+pub(super) struct Target {
+    pub(super) device: DeviceId,
+    pub(super) href: Box<str>,
+    pub(super) kind: TargetKind,
+}
+
+/// What can be done with it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum TargetKind {
+    Switch,
+    Dimming,
+    ReadOnly,
+}
+
+/// Most resources that a client keeps in mind.
+const TARGETS_MAX: usize = 64;
+
+impl ActiveClient {
+    /// Remembers what a discovery has shown, apart from what every device has.
+    pub(super) fn discovered(&mut self, links: Vec<DiscoveredLink>) {
+        let targets = links.into_iter().filter_map(|link| {
+            let is = |name: &str| link.resource_types.iter().any(|rt| rt == name);
+            let kind = if is("oic.r.switch.binary") {
+                TargetKind::Switch
+            } else if is("oic.r.light.dimming") {
+                TargetKind::Dimming
+            } else if is("oic.r.temperature") {
+                TargetKind::ReadOnly
+            } else {
+                return None;
+            };
+            Some(Target { device: link.device, href: link.href.into(), kind })
+        });
+        self.targets = targets.take(TARGETS_MAX).collect();
+    }
+}
+
+impl Actor {
+    pub(super) fn handle(&mut self, input: Input<'_>, now: Instant) {
+        match self {
+            Self::Device(device) => device.handle(input, now),
+            Self::Client(active) => active.client.handle(input, now),
+        }
+    }
+
+    pub(super) fn configure(&mut self, conf: CloudConf, now: Instant) {
+        match self {
+            // The way a Mediator goes, through the device's resource.
+            Self::Device(device) => {
+                let answer = device.write_cloud_conf(&conf.body(), now);
+                debug_assert_eq!(answer, shared::coap::ResponseType::Changed);
+            }
+            Self::Client(active) => active.client.configure(conf, now),
+        }
+    }
+
+    pub(super) fn poll_output(&mut self) -> Option<Output> {
+        match self {
+            Self::Device(device) => device.poll_output(),
+            Self::Client(active) => active.client.poll_output(),
+        }
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        match self {
+            Self::Device(device) => device.poll_timeout(),
+            Self::Client(active) => active.client.poll_timeout(),
+        }
+    }
+
+    pub(super) fn di(&self) -> DeviceId {
+        match self {
+            Self::Device(device) => device.di(),
+            Self::Client(active) => active.client.di(),
+        }
+    }
+
+    pub(super) fn cis(&self) -> Option<&str> {
+        match self {
+            Self::Device(device) => device.cis(),
+            Self::Client(active) => active.client.cis(),
+        }
+    }
+
+    fn memory(&self) -> Memory {
+        match self {
+            Self::Device(device) => device.memory(),
+            Self::Client(active) => active.client.memory(),
+        }
+    }
+}
+
+impl Slot {
+    pub(super) fn new(actor: Actor, number: u32, phase: Phase) -> Self {
+        let counted = Counted::default();
+        Self { actor, number, phase, socket: None, armed: None, counted }
+    }
+
+    /// What a state file keeps of it.
+    pub(super) fn entry(&self) -> Entry {
+        let kind = match &self.actor {
+            Actor::Device(device) => Some(device.kind()),
+            Actor::Client(_) => None,
+        };
+        Entry { number: self.number, kind, memory: self.actor.memory() }
+    }
+}
