@@ -15,6 +15,8 @@ pub mod clock;
 pub mod control;
 pub mod driver;
 pub mod handover;
+pub mod log;
+pub mod machine;
 pub mod mail;
 pub mod random;
 mod sockets;

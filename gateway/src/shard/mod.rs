@@ -118,6 +118,7 @@ pub struct Shard {
     drain_next: Instant,
     /// Memory for the text of one receive.
     text: Vec<u8>,
+    #[expect(clippy::vec_box, reason = "the boxes are what is kept: they move into connections")]
     spare_inputs: Vec<Box<Unprocessed>>,
 }
 
