@@ -65,7 +65,6 @@ impl Shard {
         self.counters.moved_in += 1;
         self.put_in(id, state.into_connection(id));
         self.on_text(id, &[]);
-        self.move_if_idle(id);
         self.receive_again(id);
     }
 

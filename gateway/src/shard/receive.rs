@@ -136,6 +136,7 @@ impl Shard {
                 self.put_back(id, input);
             }
         }
+        self.move_if_idle(id);
     }
 
     /// Goes on with what a connection had to leave unprocessed.
@@ -143,7 +144,6 @@ impl Shard {
         if let Some(connection) = self.router.wire.connections.get_mut(id) {
             connection.parked = false;
             self.on_text(id, &[]);
-            self.move_if_idle(id);
         }
     }
 
