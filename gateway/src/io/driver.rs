@@ -149,7 +149,10 @@ impl Driver {
         while let Ok(news) = self.news.try_recv() {
             busy = true;
             match news {
-                News::Opened(channel, end) => self.channels.open(channel, end),
+                News::Opened(channel, end) => {
+                    tracing::debug!(channel = channel.0, "channel opened");
+                    self.channels.open(channel, end);
+                }
                 News::Closed(channel) => {
                     self.channels.close(channel);
                     self.shard.handle(Input::ChannelClosed { channel }, self.clock.now());

@@ -148,6 +148,7 @@ struct Common {
 
 /// A shard that has come up.
 struct Started {
+    id: ShardId,
     doorbell: Doorbell,
     event_fd: OwnedFd,
 }
@@ -290,7 +291,7 @@ fn offer<'d>(
     Offer::new(cloud, endpoint, ring_bytes, event_fds.iter().map(AsFd::as_fd).collect())
 }
 
-/// Waits until every shard has said something. An error of one is the error of all.
+/// Waits until every shard has said something; in their order then. An error of one is the error of all.
 fn collect(
     from: &Receiver<Result<Started, StartError>>,
     shards: u16,
@@ -422,7 +423,8 @@ async fn come_up(birth: Birth) -> Result<Option<(Rc<RefCell<Driver>>, Rc<Wake>)>
         use std::os::fd::AsFd;
         ring.event_fd().as_fd().try_clone_to_owned().map_err(thread("a shard"))?
     };
-    let said = birth.started.send(Ok(Started { doorbell: ring.doorbell(), event_fd }));
+    let said =
+        birth.started.send(Ok(Started { id: birth.id, doorbell: ring.doorbell(), event_fd }));
     let (Ok(()), Ok(store)) = (said, birth.port.recv()) else { return Ok(None) };
     let wake = Rc::new(Wake::default());
     let driver = Rc::new(RefCell::new(Driver {
@@ -460,7 +462,7 @@ async fn come_up(birth: Birth) -> Result<Option<(Rc<RefCell<Driver>>, Rc<Wake>)>
         driver.borrow().ring.event_fd().as_fd().try_clone_to_owned().map_err(thread("a shard"))?
     };
     let doorbell = driver.borrow().ring.doorbell();
-    if birth.started.send(Ok(Started { doorbell, event_fd })).is_err() {
+    if birth.started.send(Ok(Started { id: birth.id, doorbell, event_fd })).is_err() {
         return Ok(None);
     }
     Ok(Some((driver, wake)))
