@@ -296,7 +296,10 @@ fn collect(
     from: &Receiver<Result<Started, StartError>>,
     shards: u16,
 ) -> Result<Vec<Started>, StartError> {
-    (0..shards).map(|_| from.recv().map_err(|_| panicked("a shard"))?).collect()
+    let started = (0..shards).map(|_| from.recv().map_err(|_| panicked("a shard"))?);
+    let mut started: Vec<Started> = started.collect::<Result<_, StartError>>()?;
+    started.sort_by_key(|shard| shard.id);
+    Ok(started)
 }
 
 impl Common {
