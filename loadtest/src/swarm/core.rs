@@ -44,6 +44,8 @@ pub(super) struct Common {
     pub(super) cores: usize,
     /// How many users the devices are spread over.
     pub(super) users: usize,
+    /// Where devices connect, whatever address they were told.
+    pub(super) connect: Option<SocketAddr>,
     pub(super) remembered: Remembered,
 }
 
@@ -403,6 +405,9 @@ impl Core {
 
     /// Where the cloud of this device is. Names are looked up once.
     fn address_of(&mut self, owner: u32) -> Result<SocketAddr, io::ErrorKind> {
+        if let Some(address) = self.common.connect {
+            return Ok(address);
+        }
         let cis = self.slots[owner as usize].actor.cis().ok_or(io::ErrorKind::InvalidInput)?;
         if let Some(address) = self.addresses.get(cis) {
             return Ok(*address);
