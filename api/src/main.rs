@@ -1,3 +1,57 @@
-//! Thin start.
+//! `ocf-api`: arguments, configuration, runtime, exit code.
 
-fn main() {}
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use api::config::{Config, DEFAULT_TEXT};
+use clap::Parser;
+
+/// Requests are short and come on many threads: the system's allocator is slower at both.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The cloud-to-cloud side of an OCF Cloud: an HTTPS API to the devices of its users.
+#[derive(Parser)]
+#[command(name = "ocf-api", version, after_help = EXAMPLES)]
+struct Arguments {
+    /// Read the configuration from this file.
+    #[arg(long, value_name = "FILE", default_value = "/etc/ocf-cloud/api.toml")]
+    config: PathBuf,
+    /// Print the default configuration with a comment for every key, and exit.
+    #[arg(long)]
+    print_config: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  ocf-api --print-config > api.toml     begin with a configuration
+  ocf-api --config api.toml             serve
+  kill -HUP <pid>                       read certificate and credentials again
+  kill <pid>                            finish what is under way, then stop";
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if arguments.print_config {
+        print!("{DEFAULT_TEXT}");
+        return ExitCode::SUCCESS;
+    }
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ocf-api: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let config: Config = shared::config::load(&arguments.config)?;
+    api::log::install(&config.log);
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if config.workers > 0 {
+        runtime.worker_threads(config.workers);
+    }
+    let runtime = runtime.enable_all().build().context("cannot start the runtime")?;
+    Ok(runtime.block_on(api::run(config))?)
+}

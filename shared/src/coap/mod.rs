@@ -4,7 +4,7 @@
 //! bytes ─► frame     length and token framing: where a message begins and ends (RFC 8323 §3.2)
 //!            ─► message   code, token, options, payload; borrowed from the buffer (RFC 7252 §3)
 //!                 ├─► signal    CSM, Ping, Pong, Release, Abort (RFC 8323 §5)
-//!                 └─► request   the options that mean something here, each parsed once
+//!                 └─► request, response   the options that mean something here, each parsed once
 //! write: the other direction, straight into a send buffer
 //! ```
 //!
@@ -16,6 +16,7 @@ pub mod frame;
 pub mod message;
 pub mod option;
 pub mod request;
+pub mod response;
 pub mod signal;
 pub mod write;
 
@@ -25,5 +26,6 @@ pub use frame::{Frame, FrameError, Framed, Token};
 pub use message::{Message, MessageError};
 pub use option::{Opt, Options};
 pub use request::{Observe, OptionFault, Request};
+pub use response::Response;
 pub use signal::Signal;
 pub use write::MessageWriter;

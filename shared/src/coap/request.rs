@@ -56,7 +56,8 @@ pub struct Block {
 }
 
 impl Block {
-    fn parse(value: u32) -> Self {
+    /// From the value of the option.
+    pub fn parse(value: u32) -> Self {
         Self { number: value >> 4, more: value & 8 != 0, szx: (value & 7) as u8 }
     }
 

@@ -130,3 +130,18 @@ fn encode_nibble(value: usize) -> (u8, Extension) {
     debug_assert!(rest <= usize::from(u16::MAX), "options are at most 65 804 bytes long");
     (nibble, Extension { bytes: (rest as u16).to_be_bytes(), len })
 }
+
+/// Gives a whole frame with an eight-byte token another one.
+pub fn replace_token(frame: &mut [u8], token: u64) {
+    let extension = match frame.first().map(|first| (first >> 4, first & 0x0f)) {
+        Some((13, 8)) => 1,
+        Some((14, 8)) => 2,
+        Some((15, 8)) => 4,
+        Some((0..=12, 8)) => 0,
+        _ => return,
+    };
+    let token_at = 1 + extension + 1;
+    if let Some(place) = frame.get_mut(token_at..token_at + 8) {
+        place.copy_from_slice(&token.to_be_bytes());
+    }
+}

@@ -308,6 +308,94 @@ pub fn encode(out: &mut Vec<u8>, value: &impl Serialize) {
         .expect("writing to memory cannot fail, and our types are plain");
 }
 
+/// Writes one item again as this cloud emits it: definite lengths, shortest integers, double floats.
+/// The input must have passed [`scan`].
+pub fn transcode(reader: &mut Reader<'_>, out: &mut Writer<'_>) -> Result<(), CborError> {
+    let item = reader.next_item()?;
+    match item {
+        Item::Unsigned(value) => drop(out.unsigned(value)),
+        Item::Negative(value) => drop(out.negative(value)),
+        Item::Bytes(value) => drop(out.bytes(value)),
+        Item::Text(value) => drop(out.text(value)),
+        Item::BytesStart | Item::TextStart => transcode_chunks(reader, out, item)?,
+        Item::Array(len) => {
+            let len = count(reader, len)?;
+            out.array(len.entries);
+            for _ in 0..len.entries {
+                transcode(reader, out)?;
+            }
+            len.end(reader)?;
+        }
+        Item::Map(len) => {
+            let len = count(reader, len.map(|pairs| pairs.saturating_mul(2)))?;
+            out.map(len.entries / 2);
+            for _ in 0..len.entries {
+                transcode(reader, out)?;
+            }
+            len.end(reader)?;
+        }
+        // Tags are skipped: device stacks do not know them.
+        Item::Tag(_) => transcode(reader, out)?,
+        Item::Bool(value) => drop(out.bool(value)),
+        Item::Null | Item::Simple(_) => drop(out.null()),
+        Item::Float(value) => drop(out.double(value)),
+        Item::Break => return Err(CborError::Malformed),
+    }
+    Ok(())
+}
+
+/// How many items a container holds, and whether a break ends it.
+struct Count {
+    entries: usize,
+    ends_with_break: bool,
+}
+
+impl Count {
+    fn end(&self, reader: &mut Reader<'_>) -> Result<(), CborError> {
+        match self.ends_with_break && reader.next_item()? != Item::Break {
+            true => Err(CborError::Malformed),
+            false => Ok(()),
+        }
+    }
+}
+
+fn count(reader: &Reader<'_>, len: Option<u64>) -> Result<Count, CborError> {
+    if let Some(len) = len {
+        let entries = usize::try_from(len).map_err(|_| CborError::CutShort)?;
+        return Ok(Count { entries, ends_with_break: false });
+    }
+    let mut ahead = reader.clone();
+    let mut entries = 0;
+    while ahead.bytes.get(ahead.at) != Some(&0xff) {
+        ahead.skip()?;
+        entries += 1;
+    }
+    Ok(Count { entries, ends_with_break: true })
+}
+
+fn transcode_chunks(
+    reader: &mut Reader<'_>,
+    out: &mut Writer<'_>,
+    kind: Item<'_>,
+) -> Result<(), CborError> {
+    let mut whole = Vec::new();
+    loop {
+        match reader.next_item()? {
+            Item::Bytes(chunk) => whole.extend_from_slice(chunk),
+            Item::Text(chunk) => whole.extend_from_slice(chunk.as_bytes()),
+            Item::Break => break,
+            _ => return Err(CborError::Malformed),
+        }
+    }
+    match kind {
+        Item::TextStart => {
+            out.text(std::str::from_utf8(&whole).map_err(|_| CborError::NotUtf8)?);
+        }
+        _ => drop(out.bytes(&whole)),
+    }
+    Ok(())
+}
+
 /// Appends single CBOR items: definite lengths, shortest integers.
 #[derive(Debug)]
 pub struct Writer<'b>(pub &'b mut Vec<u8>);
@@ -479,7 +567,66 @@ mod tests {
         assert!(reader.is_at_end());
     }
 
+    #[test]
+    fn an_item_is_written_again_with_definite_lengths() {
+        let indefinite =
+            b"\xbf\x61a\x9f\x01\xbf\x61b\x7f\x61x\x61y\xff\xff\xff\x61c\xf9\x4d\x60\xff";
+        let mut out = Vec::new();
+        transcode(&mut Reader::new(indefinite), &mut Writer(&mut out)).unwrap();
+        assert_eq!(out, b"\xa2\x61a\x82\x01\xa1\x61b\x62xy\x61c\xfb\x40\x35\x80\0\0\0\0\0");
+    }
+
+    /// Well-formed items of every kind, containers with definite and indefinite lengths.
+    fn well_formed() -> impl Strategy<Value = Vec<u8>> {
+        let text = "[a-zé]{0,8}".prop_map(|text| {
+            let mut out = Vec::new();
+            Writer(&mut out).text(&text);
+            out
+        });
+        let leaf = prop_oneof![
+            any::<u64>().prop_map(|n| [&[0x1b][..], &n.to_be_bytes()].concat()),
+            any::<u16>().prop_map(|n| [&[0x39][..], &n.to_be_bytes()].concat()),
+            any::<u16>().prop_map(|n| [&[0xf9][..], &n.to_be_bytes()].concat()),
+            any::<u32>().prop_map(|n| [&[0xfa][..], &n.to_be_bytes()].concat()),
+            text.clone(),
+            proptest::collection::vec(text, 0..3).prop_map(|chunks| [
+                &[0x7f][..],
+                &chunks.concat(),
+                &[0xff]
+            ]
+            .concat()),
+            prop_oneof![Just(0xf4), Just(0xf5), Just(0xf6), Just(0xf7)].prop_map(|b: u8| vec![b]),
+        ];
+        leaf.prop_recursive(6, 48, 5, |inner| {
+            let items = proptest::collection::vec(inner.clone(), 0..5);
+            let pairs = items.clone().prop_map(|items| {
+                let keyed = items.iter().zip(0u8..).map(|(item, key)| [&[key][..], item].concat());
+                (items.len() as u8, keyed.collect::<Vec<_>>().concat())
+            });
+            prop_oneof![
+                items.clone().prop_map(|i| [&[0x80 | i.len() as u8][..], &i.concat()].concat()),
+                items.prop_map(|items| [&[0x9f][..], &items.concat(), &[0xff]].concat()),
+                pairs.clone().prop_map(|(n, pairs)| [&[0xa0 | n][..], &pairs].concat()),
+                pairs.prop_map(|(_, pairs)| [&[0xbf][..], &pairs, &[0xff]].concat()),
+                inner.prop_map(|item| [&[0xc1][..], &item].concat()),
+            ]
+        })
+    }
+
     proptest! {
+        #[test]
+        fn what_the_scan_accepts_can_be_written_again_and_means_the_same(
+            bytes in well_formed()
+        ) {
+            prop_assert_eq!(scan(&bytes), Ok(()));
+            let mut out = Vec::new();
+            prop_assert_eq!(transcode(&mut Reader::new(&bytes), &mut Writer(&mut out)), Ok(()));
+            prop_assert_eq!(scan(&out), Ok(()));
+            let mut again = Vec::new();
+            transcode(&mut Reader::new(&out), &mut Writer(&mut again)).unwrap();
+            prop_assert_eq!(out, again);
+        }
+
         #[test]
         fn the_scan_accepts_only_what_an_independent_decoder_accepts(
             bytes in proptest::collection::vec(any::<u8>(), 0..64)

@@ -98,7 +98,7 @@ impl Sockets {
         let (place, open) = (entry.place, entry.phase == Phase::Open);
         let sending = self.sends.at(place)?;
         sending.sent += usize::try_from(result).unwrap_or(0);
-        let complete = sending.sent == sending.bytes.len();
+        let complete = sending.sent == sending.end;
         let interrupted = matches!(-result, libc::EINTR | libc::EAGAIN);
         if open && !complete && (result > 0 || interrupted) {
             kernel.push(socket, sending.operation());

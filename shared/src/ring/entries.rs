@@ -48,7 +48,7 @@ pub(super) fn entries(socket: SocketId, slot: u32, operation: Operation) -> Entr
             .flags(Flags::BUFFER_SELECT),
         Operation::ReceiveMany => opcode::RecvMulti::new(file, BUFFERS).build(),
         Operation::Send { bytes, len } => opcode::Send::new(file, bytes, len)
-            .flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL)
+            .flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL | libc::MSG_EOR)
             .build(),
         Operation::ShutdownWrite => opcode::Shutdown::new(file, libc::SHUT_WR).build(),
         Operation::Shutdown => opcode::Shutdown::new(file, libc::SHUT_RDWR).build(),

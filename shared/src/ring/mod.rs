@@ -63,6 +63,7 @@ mod wake;
 use std::io;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -201,7 +202,22 @@ impl DeviceRing {
     /// If the socket is not open, a send is in flight, writing was shut down, or its descriptor is
     /// being sent.
     pub fn send(&mut self, socket: SocketId, bytes: Vec<u8>) -> Result<(), SendRefused> {
-        self.sockets.send(socket, bytes, &mut self.rings)
+        let all = 0..bytes.len();
+        self.send_part(socket, bytes, all)
+    }
+
+    /// Sends a part of these bytes; all of them come back in [`Event::Sent`]. What is sent later
+    /// begins a segment of its own (`MSG_EOR`), so that a record header is never split over two.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub fn send_part(
+        &mut self,
+        socket: SocketId,
+        bytes: Vec<u8>,
+        part: Range<usize>,
+    ) -> Result<(), SendRefused> {
+        self.sockets.send(socket, bytes, part, &mut self.rings)
     }
 
     /// Tells the peer that no more will be sent; receiving goes on.

@@ -9,6 +9,7 @@
 //! ```
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 
 use super::accept::Accepts;
@@ -49,13 +50,15 @@ pub struct Traits {
 /// Bytes on their way out.
 pub(super) struct Sending {
     pub(super) bytes: Vec<u8>,
-    /// How many the kernel has taken.
+    /// Where what the kernel has not taken yet begins.
     pub(super) sent: usize,
+    /// Where it ends.
+    pub(super) end: usize,
 }
 
 impl Sending {
     pub(super) fn operation(&self) -> Operation {
-        let rest = &self.bytes[self.sent..];
+        let rest = &self.bytes[self.sent..self.end];
         Operation::Send { bytes: rest.as_ptr(), len: rest.len().min(SEND_BYTES_MAX) as u32 }
     }
 }
@@ -162,14 +165,17 @@ impl Sockets {
         &mut self,
         socket: SocketId,
         bytes: Vec<u8>,
+        part: Range<usize>,
         kernel: &mut impl Kernel,
     ) -> Result<(), SendRefused> {
+        debug_assert!(part.end <= bytes.len(), "only bytes that are there are sent");
         const EXCLUDED: Flight =
             Flight::SEND.and(Flight::SHUTDOWN_WRITE).and(Flight::SEND_DESCRIPTOR);
         if let Err(reason) = self.open(socket, EXCLUDED) {
             return Err(SendRefused { bytes, reason });
         }
-        let sending = Sending { bytes, sent: 0 };
+        let end = part.end.min(bytes.len());
+        let sending = Sending { sent: part.start.min(end), end, bytes };
         let operation = sending.operation();
         let place = self.sends.insert(sending);
         let entry = self.table.entry(socket).expect("found open above");

@@ -61,7 +61,7 @@ impl Model {
         let nth = nth % self.pending.len();
         let Pending { tag, many, len, cancels } = &self.pending[nth];
         let (tag, many, len, cancels) = (*tag, *many, *len, *cancels);
-        let fails = outcome % 4 == 0;
+        let fails = outcome.is_multiple_of(4);
         let mut more = false;
         match tag.kind {
             Kind::Receive => {
@@ -235,14 +235,13 @@ impl Owner {
         let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 9)).into();
         let opened = match how % 3 {
             0 => self.sockets.connect(Route { local: None, peer }, &mut self.model).ok(),
-            1 => self.sockets.reserve().map(|socket| {
+            1 => self.sockets.reserve().inspect(|&socket| {
                 let slot = socket.index % SLOTS;
                 self.reserved.push(RingAddress::new(self.ring.clone(), slot, socket));
-                socket
             }),
             _ => self.reserved.pop().and_then(|address| {
                 let socket = address.socket();
-                if how % 2 == 0 {
+                if how.is_multiple_of(2) {
                     self.sockets.release(socket, &mut self.model);
                 } else {
                     // The other ring sends: its kernel side completes here.
@@ -254,7 +253,7 @@ impl Owner {
         };
         if let Some(socket) = opened {
             assert!(!self.model.names(socket.index, socket), "a slot was reused too early");
-            if how % 3 == 0 {
+            if how.is_multiple_of(3) {
                 self.open.push((socket, false));
             }
         }
@@ -263,7 +262,7 @@ impl Owner {
     fn send(&mut self, socket: SocketId, closing: bool) {
         self.sends += 1;
         let bytes = self.sends.to_ne_bytes()[..(self.sends % 4) as usize + 1].to_vec();
-        match self.sockets.send(socket, bytes.clone(), &mut self.model) {
+        match self.sockets.send(socket, bytes.clone(), 0..bytes.len(), &mut self.model) {
             Ok(()) => {
                 assert!(!closing);
                 assert!(self.sending.insert(socket, bytes).is_none(), "one send at a time");

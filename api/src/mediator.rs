@@ -1,0 +1,153 @@
+//! Mediators: apps that bring a user's devices into the cloud, and take them out again.
+//!
+//! | request | success |
+//! | --- | --- |
+//! | `POST /api/v1/mediator` | 200 `{uid, accesstoken, expiresin}` |
+//! | `POST /api/v1/mediator/devices` `{"di": …}` | 201 `{di?, accesstoken, cis, sid, expiresin}` |
+//! | `GET /api/v1/mediator/devices` | 200 `[{di?, expiresin}]` |
+//! | `DELETE /api/v1/mediator/devices/{di}` | 204 |
+//!
+//! All of it is JSON and takes a token with the mediator right. A registered Mediator goes on with the
+//! token that it registered with: nobody else issues one.
+
+use axum::body::Body;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use shared::channel::message::{Command, Reply};
+use shared::ids::{CloudId, DeviceId, UserId};
+use shared::ocf::account::NEVER_EXPIRES;
+
+use crate::app::unexpected_reply;
+use crate::auth;
+use crate::body::representation;
+use crate::problem::{Intent, Problem};
+use crate::representation::{self, MediaType, accepts_json};
+use crate::router::{Asked, unix_now};
+
+#[derive(Serialize)]
+struct Registration<'a> {
+    uid: UserId,
+    #[serde(rename = "accesstoken")]
+    access_token: &'a str,
+    /// Seconds, or [`NEVER_EXPIRES`].
+    #[serde(rename = "expiresin")]
+    expires_in: i64,
+}
+
+#[derive(Deserialize, Default)]
+struct TokenRequest {
+    #[serde(default)]
+    di: Option<DeviceId>,
+}
+
+#[derive(Serialize)]
+struct DeviceToken<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    di: Option<DeviceId>,
+    #[serde(rename = "accesstoken")]
+    access_token: &'a str,
+    /// Where the device finds the cloud.
+    cis: &'a str,
+    /// The cloud's own id.
+    sid: CloudId,
+    #[serde(rename = "expiresin")]
+    expires_in: u64,
+}
+
+#[derive(Serialize)]
+struct OutstandingToken {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    di: Option<DeviceId>,
+    #[serde(rename = "expiresin")]
+    expires_in: u64,
+}
+
+/// The Mediator makes itself known; its user exists from then on.
+pub async fn register(asked: Asked) -> Result<Response, Problem> {
+    must_mediate_in_json(&asked)?;
+    let access_token = auth::bearer(&asked.parts.headers)?;
+    let access_token = std::str::from_utf8(access_token).map_err(|_| Problem::internal())?;
+    let command = Command::RegisterMediator;
+    match asked.app.ask_store(&asked.caller, command, Intent::Update).await? {
+        Reply::Done => {}
+        _ => return Err(unexpected_reply("register a Mediator")),
+    }
+    let remaining = asked.caller.expires().map(|at| at.secs_after(unix_now()));
+    let expires_in =
+        remaining.map_or(NEVER_EXPIRES, |secs| i64::try_from(secs).unwrap_or(i64::MAX));
+    Ok(json(&Registration { uid: asked.caller.user(), access_token, expires_in }))
+}
+
+/// A token with which one device signs up.
+pub async fn issue_token(asked: Asked, body: Body) -> Result<Response, Problem> {
+    must_mediate_in_json(&asked)?;
+    let body_type = representation::body_type(&asked.parts.headers);
+    let body = asked.read(body).await?;
+    let request = match body_type {
+        _ if body.is_empty() => TokenRequest::default(),
+        Some(MediaType::Json) => serde_json::from_slice(&body)
+            .map_err(|_| Problem::bad_request("the body is not {\"di\": \"<UUID>\"} or {}"))?,
+        _ => return Err(Problem::unsupported_media_type("application/json")),
+    };
+    // The device is told where to sign up, so no token is issued while that is not known.
+    let cloud = asked
+        .app
+        .shards
+        .cloud()
+        .ok_or_else(|| Problem::unavailable("the devices cannot be reached"))?;
+    let command = Command::IssueDeviceToken { device: request.di };
+    let reply = asked.app.ask_store(&asked.caller, command, Intent::Update).await?;
+    let Reply::DeviceToken { token, expires_in_secs } = reply else {
+        return Err(unexpected_reply("issue a device token"));
+    };
+    let issued = DeviceToken {
+        di: request.di,
+        access_token: &token,
+        cis: &cloud.endpoint,
+        sid: cloud.id,
+        expires_in: expires_in_secs,
+    };
+    let mut response = json(&issued);
+    *response.status_mut() = StatusCode::CREATED;
+    Ok(response)
+}
+
+/// The tokens that no device has used yet; not themselves, they were shown once.
+pub async fn list_tokens(asked: Asked) -> Result<Response, Problem> {
+    must_mediate_in_json(&asked)?;
+    let command = Command::ListDeviceTokens;
+    let reply = asked.app.ask_store(&asked.caller, command, Intent::Read).await?;
+    let Reply::DeviceTokens(tokens) = reply else {
+        return Err(unexpected_reply("list device tokens"));
+    };
+    let tokens: Vec<_> = tokens
+        .into_iter()
+        .map(|token| OutstandingToken { di: token.device, expires_in: token.expires_in_secs })
+        .collect();
+    Ok(json(&tokens))
+}
+
+/// The device is lost or sold: its tokens, links, sessions and subscriptions end.
+pub async fn remove_device(asked: Asked, device: DeviceId) -> Result<Response, Problem> {
+    asked.caller.must_mediate()?;
+    let command = Command::RemoveDevice { device };
+    match asked.app.ask_store(&asked.caller, command, Intent::Update).await? {
+        Reply::Done => Ok(StatusCode::NO_CONTENT.into_response()),
+        _ => Err(unexpected_reply("remove a device")),
+    }
+}
+
+fn must_mediate_in_json(asked: &Asked) -> Result<(), Problem> {
+    asked.caller.must_mediate()?;
+    if accepts_json(&asked.parts.headers) {
+        Ok(())
+    } else {
+        Err(Problem::new(StatusCode::NOT_ACCEPTABLE, "application/json"))
+    }
+}
+
+fn json(value: &impl Serialize) -> Response {
+    let bytes = serde_json::to_vec(value).expect("texts and numbers have JSON");
+    representation(MediaType::Json, bytes)
+}

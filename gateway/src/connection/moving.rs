@@ -1,0 +1,72 @@
+//! A connection on its way to the shard of its user.
+//!
+//! It takes everything that belongs to it: TLS, what the peer has proved and announced, and the text
+//! that was received and not processed, with the request that named the user in front. Its exchanges,
+//! observations and session do not move, because it has none before it is signed in.
+
+use std::net::SocketAddr;
+
+use super::{Connection, ConnectionId, PeerCapabilities, Phase, Unprocessed, tls};
+use crate::identity::PeerIdentity;
+use crate::session::Session;
+use crate::shard::Listener;
+use shared::time::Instant;
+
+/// The data of a connection between two shards. The descriptor travels beside it.
+pub struct Moving {
+    transport: tls::Transport,
+    identity: Option<Box<PeerIdentity>>,
+    peer: SocketAddr,
+    listener: Listener,
+    capabilities: PeerCapabilities,
+    input: Option<Box<Unprocessed>>,
+    moves: u8,
+    /// How much of the time to sign in is left goes by the clock of all shards.
+    until: Instant,
+    heard: Instant,
+}
+
+impl Moving {
+    /// Takes a connection that has nothing to send apart.
+    pub fn take(connection: &mut Connection, until: Instant) -> Self {
+        debug_assert!(connection.output.is_idle(), "it moves when everything is sent");
+        debug_assert!(matches!(connection.session, Session::SignedOut));
+        debug_assert!(connection.exchanges.is_none() && connection.observations.is_none());
+        Self {
+            transport: std::mem::replace(&mut connection.transport, tls::Transport::Gone),
+            identity: connection.identity.take(),
+            peer: connection.peer,
+            listener: connection.listener,
+            capabilities: connection.capabilities,
+            input: connection.input.take(),
+            moves: connection.moves + 1,
+            until,
+            heard: connection.heard,
+        }
+    }
+
+    /// Puts it together again, in the slot that it has now.
+    pub fn into_connection(self, id: ConnectionId) -> Connection {
+        Connection {
+            generation: id.generation,
+            phase: Phase::Open { until: self.until },
+            session: Session::SignedOut,
+            transport: self.transport,
+            identity: self.identity,
+            peer: self.peer,
+            listener: self.listener,
+            capabilities: self.capabilities,
+            output: super::send_buffer::Outgoing::default(),
+            input: self.input,
+            parked: false,
+            settled: false,
+            moves: self.moves,
+            heard: self.heard,
+            pinged: None,
+            requests: 0,
+            observations: None,
+            observation_count: 0,
+            exchanges: None,
+        }
+    }
+}

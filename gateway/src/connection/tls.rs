@@ -1,0 +1,469 @@
+//! TLS of the device side: rustls, which does no I/O.
+//!
+//! Mutual, TLS 1.2 and 1.3 with the suites of device reference 3.1. The peer's chain is judged by
+//! [`TrustAnchors`]: OCF certificates carry no host names, and their own rules (device reference 3.3).
+//!
+//! rustls' traits ask for `Send + Sync`. That is why the clock and the judged chains stand in cells
+//! with a lock or an atomic here; every shard has its own, so nobody ever waits for them.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime as PkiTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
+use rustls::time_provider::TimeProvider;
+use rustls::unbuffered::{
+    ConnectionState, EncodeError, EncryptError, UnbufferedStatus, WriteTraffic,
+};
+use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
+use shared::time::UnixTime;
+
+use crate::identity::{PeerIdentity, TrustAnchors, chain_digest};
+use crate::limits::{HANDSHAKE_BYTES_MAX, RECORD_BYTES_MAX};
+
+/// Chains whose judgement is remembered, per shard.
+const JUDGED_CHAINS_MAX: usize = 4096;
+
+/// Most text in one record (RFC 8446 §5.1).
+const RECORD_TEXT_BYTES_MAX: usize = 1 << 14;
+
+/// Certificate chain and key of the cloud.
+pub struct CloudCertificate {
+    /// The leaf with `CN=uuid:<sid>` first, then its intermediates.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// The leaf's key.
+    pub key: PrivateKeyDer<'static>,
+}
+
+impl Clone for CloudCertificate {
+    fn clone(&self) -> Self {
+        Self { chain: self.chain.clone(), key: self.key.clone_key() }
+    }
+}
+
+/// Makes the TLS side of new connections; one per shard.
+pub struct Acceptor {
+    config: Arc<ServerConfig>,
+    clock: Arc<Clock>,
+    judge: Arc<Judge>,
+}
+
+/// A TLS handshake or record that failed. The alert for the peer, if any, has been queued.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The peer broke TLS, has no certificate that we trust, or no suite in common with us.
+    #[error(transparent)]
+    Rustls(#[from] rustls::Error),
+    /// The peer sent more handshake than any chain of certificates needs.
+    #[error("more than {HANDSHAKE_BYTES_MAX} bytes of handshake")]
+    HandshakeTooLong,
+    /// The peer sent a record that is larger than TLS allows.
+    #[error("a record above {RECORD_BYTES_MAX} bytes")]
+    RecordTooLarge,
+}
+
+impl Acceptor {
+    /// With the cloud's certificate and the anchors of the devices' certificates.
+    pub fn new(
+        certificate: CloudCertificate,
+        anchors: TrustAnchors,
+    ) -> Result<Self, rustls::Error> {
+        let provider = Arc::new(provider());
+        let clock = Arc::new(Clock(AtomicU64::new(0)));
+        let judge = Arc::new(Judge {
+            anchors,
+            algorithms: provider.signature_verification_algorithms,
+            judged: Mutex::default(),
+        });
+        let mut config = ServerConfig::builder_with_details(provider, Arc::<Clock>::clone(&clock))
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+            .with_client_cert_verifier(Arc::<Judge>::clone(&judge))
+            .with_single_cert(certificate.chain, certificate.key)?;
+        config.alpn_protocols = vec![b"coap".to_vec()];
+        config.send_tls13_tickets = 0;
+        Ok(Self { config: Arc::new(config), clock, judge })
+    }
+
+    /// The beginning of a handshake.
+    pub fn accept(&self) -> Result<Handshake, rustls::Error> {
+        let tls = UnbufferedServerConnection::new(Arc::clone(&self.config))?;
+        Ok(Handshake { whole: WholeTls::new(tls), early: Vec::new(), queued: false })
+    }
+
+    /// Tells rustls the time; before every step of a handshake.
+    pub fn set_time(&self, now: UnixTime) {
+        self.clock.0.store(now.0, Ordering::Relaxed);
+    }
+
+    /// Who the peer of a finished handshake is.
+    fn identity(&self, tls: &UnbufferedServerConnection) -> Result<PeerIdentity, rustls::Error> {
+        let chain = tls.peer_certificates().unwrap_or_default();
+        self.judge.judge(chain, UnixTime(self.clock.0.load(Ordering::Relaxed)))
+    }
+}
+
+/// The versions, suites and groups of device reference 3.1. AES-128 comes first: smaller secrets.
+fn provider() -> CryptoProvider {
+    use aws_lc_rs::{cipher_suite as suite, kx_group};
+    CryptoProvider {
+        cipher_suites: vec![
+            suite::TLS13_AES_128_GCM_SHA256,
+            suite::TLS13_AES_256_GCM_SHA384,
+            suite::TLS13_CHACHA20_POLY1305_SHA256,
+            suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+            suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+            suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+            suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+        ],
+        kx_groups: vec![kx_group::SECP256R1, kx_group::SECP384R1, kx_group::X25519],
+        ..aws_lc_rs::default_provider()
+    }
+}
+
+/// The wall clock as rustls asks for it.
+#[derive(Debug)]
+struct Clock(AtomicU64);
+
+impl TimeProvider for Clock {
+    fn current_time(&self) -> Option<PkiTime> {
+        let seconds = self.0.load(Ordering::Relaxed);
+        Some(PkiTime::since_unix_epoch(std::time::Duration::from_secs(seconds)))
+    }
+}
+
+/// Judges chains, and remembers who they prove so that it need not be worked out a second time.
+struct Judge {
+    anchors: TrustAnchors,
+    algorithms: WebPkiSupportedAlgorithms,
+    judged: Mutex<Judged>,
+}
+
+#[derive(Default)]
+struct Judged {
+    identities: HashMap<[u8; 32], PeerIdentity>,
+    order: VecDeque<[u8; 32]>,
+}
+
+impl Judge {
+    fn judge(
+        &self,
+        chain: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<PeerIdentity, rustls::Error> {
+        let digest = chain_digest(chain);
+        if let Some(known) = self.judged().identities.get(&digest) {
+            return Ok(*known);
+        }
+        self.judge_anew(chain, digest, now)
+    }
+
+    fn judge_anew(
+        &self,
+        chain: &[CertificateDer<'_>],
+        digest: [u8; 32],
+        now: UnixTime,
+    ) -> Result<PeerIdentity, rustls::Error> {
+        let identity = self
+            .anchors
+            .verify(chain, now)
+            .map_err(|error| rustls::Error::InvalidCertificate((&error).into()))?;
+        let mut judged = self.judged();
+        if judged.identities.insert(digest, identity).is_none() {
+            judged.order.push_back(digest);
+        }
+        if judged.order.len() > JUDGED_CHAINS_MAX
+            && let Some(oldest) = judged.order.pop_front()
+        {
+            judged.identities.remove(&oldest);
+        }
+        Ok(identity)
+    }
+
+    fn judged(&self) -> std::sync::MutexGuard<'_, Judged> {
+        self.judged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Judge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Judge")
+    }
+}
+
+impl ClientCertVerifier for Judge {
+    /// None: device stacks ignore the hint, and constrained ones have little room for it.
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: PkiTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        let mut chain = Vec::with_capacity(1 + intermediates.len());
+        chain.push(end_entity.clone());
+        chain.extend(intermediates.iter().cloned());
+        let digest = chain_digest(&chain);
+        self.judge_anew(&chain, digest, UnixTime(now.as_secs()))?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, cert, signature, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, cert, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+/// The TLS side of a connection.
+pub enum Transport {
+    /// Not established yet.
+    Handshake(Box<Handshake>),
+    /// Established; rustls keeps the keys.
+    Whole(Box<WholeTls>),
+    /// Taken away by a move.
+    Gone,
+}
+
+impl Transport {
+    /// Seals what `write` appends, a record for every message, at the end of `out`. Nothing is sealed
+    /// when `write` says no.
+    pub fn seal(
+        &mut self,
+        out: &mut Vec<u8>,
+        scratch: &mut Vec<u8>,
+        write: impl FnOnce(&mut Vec<u8>) -> bool,
+    ) -> Result<(), TlsError> {
+        scratch.clear();
+        if !write(scratch) {
+            return Ok(());
+        }
+        match self {
+            Self::Whole(whole) => whole.seal(scratch, out),
+            Self::Handshake(_) | Self::Gone => {
+                debug_assert!(false, "messages are written to established connections only");
+                Ok(())
+            }
+        }
+    }
+
+    /// Appends the TLS goodbye.
+    pub fn close_notify(&mut self, out: &mut Vec<u8>) {
+        if let Self::Whole(whole) = self {
+            whole.close_notify(out);
+        }
+    }
+}
+
+/// A handshake under way.
+pub struct Handshake {
+    whole: WholeTls,
+    /// Text that came in the same flight as the end of the handshake.
+    early: Vec<u8>,
+    /// It stands in the queue of those that have something to do.
+    pub queued: bool,
+}
+
+/// A connection whose handshake is over.
+pub struct Established {
+    /// The TLS side from now on.
+    pub transport: Transport,
+    /// Who the peer has proved to be.
+    pub identity: Box<PeerIdentity>,
+    /// Text that came right behind the handshake.
+    pub early: Vec<u8>,
+}
+
+/// What a step of a handshake led to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Progress {
+    /// More bytes of the peer are needed.
+    Waiting,
+    /// The handshake is over.
+    Done,
+}
+
+impl Handshake {
+    /// Adds bytes of the peer.
+    pub fn receive(&mut self, bytes: &[u8]) -> Result<(), TlsError> {
+        if self.whole.incoming.len() + bytes.len() > HANDSHAKE_BYTES_MAX {
+            return Err(TlsError::HandshakeTooLong);
+        }
+        self.whole.incoming.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Does what can be done with the bytes so far; what goes to the peer is appended to `out`.
+    pub fn step(&mut self, out: &mut Vec<u8>) -> Result<Progress, TlsError> {
+        let Self { whole, early, .. } = self;
+        whole.run(out, early)?;
+        Ok(if whole.established { Progress::Done } else { Progress::Waiting })
+    }
+
+    /// Ends a handshake that is [`Progress::Done`].
+    pub fn finish(self, acceptor: &Acceptor) -> Result<Established, TlsError> {
+        let identity = Box::new(acceptor.identity(&self.whole.tls)?);
+        let transport = Transport::Whole(Box::new(self.whole));
+        Ok(Established { transport, identity, early: self.early })
+    }
+}
+
+/// A connection of which rustls keeps everything.
+pub struct WholeTls {
+    tls: UnbufferedServerConnection,
+    /// Records that are not complete yet.
+    incoming: Vec<u8>,
+    established: bool,
+    peer_closed: bool,
+}
+
+impl WholeTls {
+    fn new(tls: UnbufferedServerConnection) -> Self {
+        Self { tls, incoming: Vec::new(), established: false, peer_closed: false }
+    }
+
+    /// Opens the records in `bytes`: their text is appended to `text`, what TLS itself has to say to
+    /// `out`.
+    pub fn open(
+        &mut self,
+        bytes: &[u8],
+        text: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), TlsError> {
+        self.incoming.extend_from_slice(bytes);
+        self.run(out, text)?;
+        if self.incoming.len() > RECORD_BYTES_MAX {
+            return Err(TlsError::RecordTooLarge);
+        }
+        Ok(())
+    }
+
+    /// The peer has said goodbye: what came before is complete.
+    pub fn peer_closed(&self) -> bool {
+        self.peer_closed
+    }
+
+    fn run(&mut self, out: &mut Vec<u8>, text: &mut Vec<u8>) -> Result<(), TlsError> {
+        let mut failed = None;
+        loop {
+            let UnbufferedStatus { mut discard, state } =
+                self.tls.process_tls_records(&mut self.incoming);
+            let go_on = match state {
+                // The alert comes out of the next rounds; then the error again.
+                Err(error) => match failed.replace(error) {
+                    None => true,
+                    Some(first) => return Err(first.into()),
+                },
+                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                    while let Some(record) = traffic.next_record() {
+                        let record = record?;
+                        discard += record.discard;
+                        text.extend_from_slice(record.payload);
+                    }
+                    true
+                }
+                Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                    append(out, |room| match data.encode(room) {
+                        Ok(written) => Ok(written),
+                        Err(EncodeError::InsufficientSize(size)) => Err(Some(size.required_size)),
+                        Err(EncodeError::AlreadyEncoded) => Err(None),
+                    });
+                    true
+                }
+                Ok(ConnectionState::TransmitTlsData(data)) => {
+                    data.done();
+                    true
+                }
+                Ok(ConnectionState::PeerClosed) => {
+                    self.peer_closed = true;
+                    true
+                }
+                Ok(ConnectionState::WriteTraffic(_)) => {
+                    self.established = true;
+                    false
+                }
+                // Early data is never offered: our tickets do not allow it.
+                Ok(_) => false,
+            };
+            self.incoming.drain(..discard);
+            if !go_on {
+                return Ok(());
+            }
+        }
+    }
+
+    fn seal(&mut self, message: &[u8], out: &mut Vec<u8>) -> Result<(), TlsError> {
+        for text in message.chunks(RECORD_TEXT_BYTES_MAX) {
+            self.with_traffic(out, |traffic, out| {
+                append(out, |room| match traffic.encrypt(text, room) {
+                    Ok(written) => Ok(written),
+                    Err(EncryptError::InsufficientSize(size)) => Err(Some(size.required_size)),
+                    Err(EncryptError::EncryptExhausted) => Err(None),
+                });
+            })?;
+        }
+        Ok(())
+    }
+
+    fn close_notify(&mut self, out: &mut Vec<u8>) {
+        // A connection that cannot say goodbye any more is closed without.
+        let _ = self.with_traffic(out, |traffic, out| {
+            append(out, |room| match traffic.queue_close_notify(room) {
+                Ok(written) => Ok(written),
+                Err(EncryptError::InsufficientSize(size)) => Err(Some(size.required_size)),
+                Err(EncryptError::EncryptExhausted) => Err(None),
+            });
+        });
+    }
+
+    /// Brings rustls to the state in which it encrypts.
+    fn with_traffic(
+        &mut self,
+        out: &mut Vec<u8>,
+        write: impl FnOnce(&mut WriteTraffic<'_, ServerConnectionData>, &mut Vec<u8>),
+    ) -> Result<(), TlsError> {
+        let mut none = Vec::new();
+        self.run(out, &mut none)?;
+        debug_assert!(none.is_empty(), "what could be read has been read");
+        let UnbufferedStatus { state, .. } = self.tls.process_tls_records(&mut self.incoming);
+        if let Ok(ConnectionState::WriteTraffic(mut traffic)) = state {
+            write(&mut traffic, out);
+        }
+        Ok(())
+    }
+}
+
+/// Lets `encode` write into the room behind `out`, which is made as large as it asks for.
+fn append(out: &mut Vec<u8>, mut encode: impl FnMut(&mut [u8]) -> Result<usize, Option<usize>>) {
+    let start = out.len();
+    let end = loop {
+        match encode(&mut out[start..]) {
+            Ok(written) => break start + written,
+            Err(Some(required)) => out.resize(start + required, 0),
+            Err(None) => break start,
+        }
+    };
+    out.truncate(end);
+}

@@ -1,0 +1,247 @@
+//! The loop of a shard: what happened goes into the core, what the core wants done is done, then
+//! sleep.
+//!
+//! ```text
+//! turn: events of the ring ─┐
+//!       mail, news, store  ─┼─► Shard::handle ─► outputs ─► ring, mail, store, channels ─► submit
+//!       commands, deadlines ┘
+//! ```
+//!
+//! A turn takes a bounded number of events. Handshakes are steps of another task queue with fewer
+//! shares, one at a time, with turns in between: a storm of new connections does not hurt those that
+//! are in.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
+use std::sync::mpsc::Receiver;
+
+use shared::channel::message::CommandEnvelope;
+use shared::ids::ShardId;
+use shared::ring::DeviceRing;
+
+use super::channels::{Channels, Lost};
+use super::clock::Clock;
+use super::control::{News, Notice, ToControl};
+use super::handover::Handover;
+use super::mail::{Mail, Outbox};
+use super::store::ShardPort;
+use super::wake::Wake;
+use crate::shard::{ChannelId, Input, Output, Shard};
+
+/// Events of the ring in one turn.
+const EVENTS_PER_TURN: usize = 256;
+
+/// Everything of one shard, core and shell.
+pub struct Driver {
+    pub(super) shard: Shard,
+    pub(super) ring: DeviceRing,
+    pub(super) clock: Clock,
+    pub(super) handover: Handover,
+    /// To every other shard.
+    pub(super) outboxes: Vec<Outbox>,
+    /// From other shards.
+    pub(super) inbox: VecDeque<(ShardId, Mail)>,
+    pub(super) store: ShardPort,
+    pub(super) channels: Channels,
+    pub(super) news: Receiver<News>,
+    pub(super) to_control: ToControl,
+    /// Memory for the commands of one turn.
+    pub(super) commands: Vec<(ChannelId, CommandEnvelope)>,
+    /// The gateway is stopping.
+    /// Shares of traffic and of handshakes.
+    pub(super) shares: (usize, usize),
+    pub(super) stopping: bool,
+}
+
+/// Whether a turn found something to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Turn {
+    Busy,
+    Idle,
+}
+
+/// Runs a shard until the gateway has stopped and its devices are gone.
+pub async fn run(
+    driver: Rc<RefCell<Driver>>,
+    wake: Rc<Wake>,
+    handshakes: Rc<Wake>,
+) -> io::Result<()> {
+    loop {
+        let turn = driver.borrow_mut().turn()?;
+        let waiting = driver.borrow().shard.has_handshakes();
+        if waiting {
+            handshakes.call();
+        }
+        if driver.borrow().has_stopped() {
+            return Ok(());
+        }
+        if turn == Turn::Busy || waiting {
+            glommio::executor().yield_task_queue_now().await;
+            continue;
+        }
+        if driver.borrow_mut().fall_asleep()? {
+            wake.called().await;
+        }
+        driver.borrow_mut().awake();
+    }
+}
+
+/// Takes the steps of handshakes, one at a time, for ever.
+pub async fn run_handshakes(driver: Rc<RefCell<Driver>>, wake: Rc<Wake>) -> io::Result<()> {
+    loop {
+        wake.called().await;
+        while driver.borrow().shard.has_handshakes() {
+            driver.borrow_mut().handshake()?;
+            glommio::executor().yield_task_queue_now().await;
+        }
+    }
+}
+
+impl Driver {
+    fn turn(&mut self) -> io::Result<Turn> {
+        let mut busy = self.take_events();
+        busy |= self.take_mail();
+        busy |= self.take_news();
+        busy |= self.take_store_answers();
+        busy |= self.take_commands();
+        busy |= self.take_deadlines();
+        self.carry_out();
+        for lost in self.channels.flush() {
+            self.lose_channel(lost);
+        }
+        for outbox in &mut self.outboxes {
+            busy |= outbox.flush();
+        }
+        self.ring.submit()?;
+        Ok(if busy { Turn::Busy } else { Turn::Idle })
+    }
+
+    fn handshake(&mut self) -> io::Result<()> {
+        let now = self.clock.now();
+        self.shard.handle(Input::Handshake, now);
+        self.carry_out();
+        self.ring.submit()
+    }
+
+    fn take_events(&mut self) -> bool {
+        let now = self.clock.now();
+        for taken in 0..EVENTS_PER_TURN {
+            if !self.take_event(now) {
+                return taken > 0;
+            }
+        }
+        true
+    }
+
+    fn take_mail(&mut self) -> bool {
+        let mut busy = false;
+        while let Some((from, mail)) = self.inbox.pop_front() {
+            busy = true;
+            self.on_mail(from, mail);
+        }
+        busy
+    }
+
+    fn take_news(&mut self) -> bool {
+        let mut busy = false;
+        while let Ok(news) = self.news.try_recv() {
+            busy = true;
+            match news {
+                News::Opened(channel, end) => self.channels.open(channel, end),
+                News::Closed(channel) => {
+                    self.channels.close(channel);
+                    self.shard.handle(Input::ChannelClosed { channel }, self.clock.now());
+                }
+                News::Stop { over_secs } => {
+                    self.stopping = true;
+                    self.ring.stop_listening();
+                    self.shard.handle(Input::Drain { over_secs }, self.clock.now());
+                }
+            }
+        }
+        busy
+    }
+
+    fn take_commands(&mut self) -> bool {
+        let mut commands = std::mem::take(&mut self.commands);
+        for lost in self.channels.take(&mut commands) {
+            self.lose_channel(lost);
+        }
+        let now = self.clock.now();
+        let busy = !commands.is_empty();
+        for (channel, envelope) in commands.drain(..) {
+            self.shard.handle(Input::Command { channel, envelope }, now);
+        }
+        self.commands = commands;
+        busy
+    }
+
+    fn take_deadlines(&mut self) -> bool {
+        let now = self.clock.now();
+        let due = self.shard.poll_timeout().is_some_and(|at| at <= now.instant);
+        if due {
+            self.shard.handle(Input::Tick, now);
+        }
+        due
+    }
+
+    /// Does what the core wants done.
+    pub(super) fn carry_out(&mut self) {
+        while let Some(output) = self.shard.poll_output() {
+            match output {
+                Output::Receive { connection, how } => self.receive(connection, how),
+                Output::Send { connection, bytes, range } => self.send(connection, bytes, range),
+                Output::Close { connection, how } => self.close(connection, how),
+                Output::Move { connection, to, state } => {
+                    let mail = self.handover.depart(connection, to, state);
+                    self.post(to, mail);
+                }
+                Output::Peer { to, message } => self.post(to, Mail::Peer(message)),
+                Output::Commit { commit, batch } => self.commit(commit, batch),
+                Output::Reply { channel, envelope } => {
+                    if let Some(lost) = self.channels.reply(channel, *envelope) {
+                        self.lose_channel(lost);
+                    }
+                }
+                Output::Ended { peer, device, reason } => {
+                    let device = device.map(tracing::field::display);
+                    tracing::debug!(%peer, device, reason = reason.name(), "connection ended");
+                }
+                Output::TlsFailed { peer, error } => tracing::info!(%peer, %error, "TLS failed"),
+            }
+        }
+    }
+
+    fn lose_channel(&mut self, Lost { id, cause }: Lost) {
+        tracing::warn!(channel = id.0, %cause, "channel to an api process closed");
+        self.channels.close(id);
+        self.to_control.tell(Notice::Hang(id));
+    }
+
+    pub(super) fn post(&mut self, to: ShardId, mail: Mail) {
+        if let Some(outbox) = self.outboxes.iter_mut().find(|outbox| outbox.to() == to) {
+            outbox.post(mail);
+        }
+    }
+
+    /// Whether the shard may sleep: everybody who may have something for it knows that it does.
+    fn fall_asleep(&mut self) -> io::Result<bool> {
+        let now = self.clock.now();
+        if let Some(deadline) = self.shard.poll_timeout() {
+            self.ring.wake_at(deadline, now.instant);
+        }
+        // A letter that came while the ring was looked at has called the wake already.
+        Ok(self.channels.announce_sleep() && self.inbox.is_empty() && self.ring.prepare_sleep()?)
+    }
+
+    fn awake(&mut self) {
+        self.channels.wake();
+        self.ring.awake();
+    }
+
+    fn has_stopped(&self) -> bool {
+        self.stopping && self.shard.sizes().connections == 0 && self.store.waiting() == 0
+    }
+}

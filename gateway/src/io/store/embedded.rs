@@ -1,0 +1,440 @@
+//! The embedded store: a log for durability in front of a B-tree for everything else.
+//!
+//! ```text
+//! commit ─► log: one write, one fdatasync ─► Done
+//!             │ segment full: sealed, the next one begins
+//!             ▼
+//!           applier (a thread): the segment in the order of keys, one transaction ─► base
+//! ```
+//!
+//! What is in the base is read; what is only in the log is brought there first. Opening applies what
+//! the log still has, so a store that is open and has not been written to reads from the base alone.
+//! `docs/STORE.md` has the reasons and the figures.
+
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use shared::ids::CloudId;
+use shared::placement::PartitionId;
+
+use super::base::{Base, BaseError};
+use super::format::{self, FormatError};
+use super::frame::{self, Segment};
+use super::log::{self, Log, Sealed, Slot};
+use super::state_dir::create_private_dir;
+use crate::store::{BATCH_BYTES_MAX, Batch, CommitOutcome, RecordSink, Store, StoreError};
+
+/// Bytes of a segment. More makes the base's transactions fewer and larger, and a start after a crash
+/// longer.
+const SEGMENT_BYTES: u64 = 32 * 1024 * 1024;
+
+/// How long a commit waits for the applier when all segments are full, before it is refused.
+const APPLIER_PATIENCE: Duration = Duration::from_secs(5);
+
+const BASE: &str = "base.redb";
+
+/// Where the store is and what it must be.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Its directory; created if it is missing.
+    pub dir: PathBuf,
+    /// The cloud that it must belong to.
+    pub cloud: CloudId,
+    /// Space on the file system below which commits are refused, in bytes.
+    pub free_bytes_min: u64,
+}
+
+/// A store in a directory of the local file system.
+pub struct EmbeddedStore {
+    place: Place,
+    segment_bytes: u64,
+    /// None while it is broken, until it is opened again.
+    open: Option<Open>,
+    space_was_short: bool,
+}
+
+/// The parts of a store that works.
+struct Open {
+    log: Log,
+    free: Vec<Slot>,
+    applier: Applier,
+    base: Arc<Base>,
+}
+
+/// Why a store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The system refuses something.
+    #[error("{path}: cannot {doing}: {cause}")]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What was tried.
+        doing: &'static str,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+    /// The base cannot be opened or written.
+    #[error("{path}: {cause}")]
+    Base {
+        /// The file.
+        path: PathBuf,
+        /// What the database said.
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// It is not a store that this gateway may use.
+    #[error("{path}: {cause}")]
+    Format {
+        /// The directory.
+        path: PathBuf,
+        /// What it is.
+        cause: FormatError,
+    },
+    /// Acknowledged changes are missing.
+    #[error(
+        "{path} is damaged: changes that were acknowledged are missing. Check the disk and restore the whole directory from one backup"
+    )]
+    Damaged {
+        /// The file or directory.
+        path: PathBuf,
+    },
+}
+
+impl EmbeddedStore {
+    /// Whether there is a store in this directory.
+    pub fn exists(dir: &Path) -> bool {
+        dir.join(BASE).exists()
+    }
+
+    /// Opens the store, creating it if there is none, and applies what the log still has.
+    pub fn open(place: Place) -> Result<Self, OpenError> {
+        Self::open_with_segments(place, SEGMENT_BYTES)
+    }
+
+    pub(super) fn open_with_segments(place: Place, segment_bytes: u64) -> Result<Self, OpenError> {
+        let open = Some(Open::new(&place, segment_bytes)?);
+        Ok(Self { place, segment_bytes, open, space_was_short: false })
+    }
+
+    /// Reads while the store starts: several threads side by side, before anything is committed.
+    /// All loaders must be gone before the store can be opened again.
+    pub fn loader(&self) -> Option<Loader> {
+        self.open.as_ref().map(|open| Loader { base: Arc::clone(&open.base) })
+    }
+
+    /// Waits until nothing writes to the files any more, so that a test may copy them.
+    #[cfg(test)]
+    pub(super) fn quiesce(&mut self) {
+        let open = self.open.as_mut().expect("the store works");
+        open.wait_for_applier().expect("the applier works");
+    }
+
+    /// Whether there is too little space left, said once in the log when it begins and ends.
+    fn space_is_short(&mut self) -> bool {
+        let short = match rustix::fs::statvfs(&self.place.dir) {
+            Ok(space) => space.f_bavail * space.f_frsize < self.place.free_bytes_min,
+            // A file system that does not tell its space does not restrict us either.
+            Err(_) => false,
+        };
+        if short != self.space_was_short {
+            let dir = self.place.dir.display();
+            let bytes = self.place.free_bytes_min;
+            match short {
+                true => tracing::error!("{dir}: less than {bytes} bytes left, changes are refused"),
+                false => tracing::info!("{dir}: there is space again, changes are accepted"),
+            }
+            self.space_was_short = short;
+        }
+        short
+    }
+}
+
+impl Store for EmbeddedStore {
+    fn load_range(
+        &mut self,
+        partitions: RangeInclusive<PartitionId>,
+        record: &mut RecordSink<'_>,
+    ) -> Result<(), StoreError> {
+        // Taken out while it is used: whatever interrupts us leaves a store that must be reopened.
+        let mut open = self.open.take().ok_or_else(not_open)?;
+        open.settle().map_err(|cause| StoreError::Unreadable(cause.into()))?;
+        open.base.load_range(partitions, record)?;
+        self.open = Some(open);
+        Ok(())
+    }
+
+    fn commit(&mut self, batches: &[Batch]) -> CommitOutcome {
+        if batches.iter().all(Batch::is_empty) {
+            return CommitOutcome::Done;
+        }
+        let too_large = batches.iter().any(|batch| batch.bytes() > BATCH_BYTES_MAX);
+        if too_large || self.space_is_short() {
+            return CommitOutcome::Refused;
+        }
+        let Some(mut open) = self.open.take() else {
+            return CommitOutcome::Refused;
+        };
+        match open.commit(batches) {
+            Ok(outcome) => {
+                self.open = Some(open);
+                outcome
+            }
+            Err(Broken { outcome, cause }) => {
+                tracing::error!("{}: {cause}", self.place.dir.display());
+                outcome
+            }
+        }
+    }
+
+    fn reopen(&mut self) -> Result<(), StoreError> {
+        if self.open.is_none() {
+            let open = Open::new(&self.place, self.segment_bytes);
+            self.open = Some(open.map_err(|error| StoreError::Unreadable(Box::new(error)))?);
+        }
+        Ok(())
+    }
+}
+
+fn not_open() -> StoreError {
+    StoreError::Unreadable("it failed and has not been opened again".into())
+}
+
+/// Reads the store while it starts.
+#[derive(Clone)]
+pub struct Loader {
+    base: Arc<Base>,
+}
+
+impl Loader {
+    /// As [`Store::load_range`].
+    pub fn load_range(
+        &self,
+        partitions: RangeInclusive<PartitionId>,
+        record: &mut RecordSink<'_>,
+    ) -> Result<(), StoreError> {
+        self.base.load_range(partitions, record)
+    }
+}
+
+/// The store can't go on before it is opened again.
+struct Broken {
+    outcome: CommitOutcome,
+    cause: String,
+}
+
+impl Open {
+    fn new(place: &Place, segment_bytes: u64) -> Result<Self, OpenError> {
+        let dir = &place.dir;
+        let io = |doing| move |cause| OpenError::Io { path: dir.clone(), doing, cause };
+        create_private_dir(dir).map_err(io("create the directory of the store"))?;
+        let base = open_base(place)?;
+        let slots = log::open_slots(dir, segment_bytes).map_err(io("open the log"))?;
+        let applied = apply_remaining(&base, &slots)?;
+        let base = Arc::new(base);
+        let applier = Applier::start(Arc::clone(&base))
+            .map_err(io("start the thread that applies the log"))?;
+        let mut free = slots;
+        let slot = free.pop().expect("there are several slots");
+        let log = Log::begin(base.salt(), applied + 1, slot).map_err(io("begin the log"))?;
+        Ok(Self { log, free, applier, base })
+    }
+
+    fn commit(&mut self, batches: &[Batch]) -> Result<CommitOutcome, Broken> {
+        if !self.log.fits(batches) {
+            let nothing_written = |cause| Broken { outcome: CommitOutcome::Refused, cause };
+            if !self.rotate().map_err(nothing_written)? {
+                tracing::warn!("the log is full: the disk does not keep up, changes are refused");
+                return Ok(CommitOutcome::Refused);
+            }
+            if !self.log.fits(batches) {
+                return Ok(CommitOutcome::Refused);
+            }
+        }
+        match self.log.append(batches) {
+            Ok(()) => Ok(CommitOutcome::Done),
+            Err(cause) => Err(Broken {
+                outcome: CommitOutcome::Unknown,
+                cause: format!("cannot write the log: {cause}"),
+            }),
+        }
+    }
+
+    /// Seals the segment in use and begins the next; false when all files are still to be applied.
+    fn rotate(&mut self) -> Result<bool, String> {
+        self.free.extend(self.applier.finished()?);
+        let next = match self.free.pop() {
+            Some(slot) => slot,
+            None => match self.applier.wait(APPLIER_PATIENCE)? {
+                Some(slot) => slot,
+                None => return Ok(false),
+            },
+        };
+        let sealed =
+            self.log.rotate(next).map_err(|cause| format!("cannot seal the log: {cause}"))?;
+        self.applier.submit(sealed)?;
+        Ok(true)
+    }
+
+    /// Brings everything into the base.
+    fn settle(&mut self) -> Result<(), String> {
+        if !self.log.is_empty() && !self.rotate()? {
+            return Err("the disk does not keep up".into());
+        }
+        self.wait_for_applier()
+    }
+
+    fn wait_for_applier(&mut self) -> Result<(), String> {
+        while self.applier.under_way > 0 {
+            match self.applier.wait(APPLIER_PATIENCE)? {
+                Some(slot) => self.free.push(slot),
+                None => return Err("the disk does not keep up".into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn open_base(place: &Place) -> Result<Base, OpenError> {
+    let path = place.dir.join(BASE);
+    let failed = |cause: BaseError| OpenError::Base { path: path.clone(), cause: Box::new(cause) };
+    let base = Base::open(&path, format::record(place.cloud)).map_err(failed)?;
+    log::sync_parent(&path).map_err(|cause| OpenError::Io {
+        path: place.dir.clone(),
+        doing: "synchronise the directory",
+        cause,
+    })?;
+    let found = base.value(&format::key()).map_err(failed)?;
+    format::check(found.as_deref(), place.cloud)
+        .map_err(|cause| OpenError::Format { path: place.dir.clone(), cause })?;
+    Ok(base)
+}
+
+/// Applies the segments that the base does not have yet, and returns the number of the last one.
+fn apply_remaining(base: &Base, slots: &[Slot]) -> Result<u64, OpenError> {
+    let failed = |slot: &Slot| {
+        let path = slot.path().to_owned();
+        move |cause: BaseError| OpenError::Base { path, cause: Box::new(cause) }
+    };
+    let mut applied = base.applied().map_err(failed(&slots[0]))?;
+    let mut remaining: Vec<(Segment, Vec<u8>, &Slot)> = Vec::new();
+    for slot in slots {
+        let io = |doing| move |cause| OpenError::Io { path: slot.path().to_owned(), doing, cause };
+        // An earlier process may have stopped between writing and synchronising. What is used from
+        // here on must not disappear again.
+        slot.sync().map_err(io("synchronise the log"))?;
+        let bytes = slot.read().map_err(io("read the log"))?;
+        match frame::scan(&bytes, base.salt()) {
+            Ok(Some(segment)) if segment.number > applied => {
+                remaining.push((segment, bytes, slot));
+            }
+            Ok(Some(_) | None) => {}
+            Err(frame::Damaged) => return Err(OpenError::Damaged { path: slot.path().into() }),
+        }
+    }
+    remaining.sort_by_key(|(segment, ..)| segment.number);
+    let count = remaining.len();
+    for (nth, (segment, bytes, slot)) in remaining.into_iter().enumerate() {
+        let complete = segment.sealed || nth + 1 == count;
+        if segment.number != applied + 1 || !complete {
+            return Err(OpenError::Damaged { path: slot.path().into() });
+        }
+        let groups = segment.groups.iter().map(|group| &bytes[group.clone()]);
+        base.apply(segment.number, groups).map_err(failed(slot))?;
+        applied = segment.number;
+    }
+    Ok(applied)
+}
+
+/// The thread that applies sealed segments, in order.
+struct Applier {
+    work: Option<Sender<Sealed>>,
+    done: Receiver<Result<Slot, String>>,
+    thread: Option<JoinHandle<()>>,
+    /// Segments handed over and not received back.
+    under_way: usize,
+}
+
+impl Applier {
+    fn start(base: Arc<Base>) -> std::io::Result<Self> {
+        let (work, sealed) = channel::<Sealed>();
+        let (finished, done) = channel();
+        let apply = move || {
+            for Sealed { number, slot } in sealed {
+                let result = apply_segment(&base, number, &slot).map(|()| slot);
+                if finished.send(result).is_err() {
+                    return;
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("store-applier".into()).spawn(apply)?;
+        Ok(Self { work: Some(work), done, thread: Some(thread), under_way: 0 })
+    }
+
+    fn submit(&mut self, sealed: Sealed) -> Result<(), String> {
+        let work = self.work.as_ref().ok_or_else(stopped)?;
+        work.send(sealed).map_err(|_| stopped())?;
+        self.under_way += 1;
+        Ok(())
+    }
+
+    /// Files whose segments have been applied.
+    fn finished(&mut self) -> Result<Vec<Slot>, String> {
+        let mut slots = Vec::new();
+        loop {
+            match self.done.try_recv() {
+                Ok(result) => {
+                    self.under_way -= 1;
+                    slots.push(result?);
+                }
+                Err(TryRecvError::Empty) => return Ok(slots),
+                Err(TryRecvError::Disconnected) => return Err(stopped()),
+            }
+        }
+    }
+
+    /// The next file whose segment has been applied, if that happens in time.
+    fn wait(&mut self, patience: Duration) -> Result<Option<Slot>, String> {
+        let begun = Instant::now();
+        match self.done.recv_timeout(patience) {
+            Ok(result) => {
+                self.under_way -= 1;
+                tracing::debug!("waited {:?} for the applier", begun.elapsed());
+                result.map(Some)
+            }
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => Err(stopped()),
+        }
+    }
+}
+
+impl Drop for Applier {
+    /// Waits for it: the base must be closed before it can be opened again.
+    fn drop(&mut self) {
+        self.work = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that applies the log panicked");
+        }
+    }
+}
+
+fn stopped() -> String {
+    "the thread that applies the log has stopped".into()
+}
+
+fn apply_segment(base: &Base, number: u64, slot: &Slot) -> Result<(), String> {
+    let describe = |cause: &dyn std::fmt::Display| format!("{}: {cause}", slot.path().display());
+    let bytes = slot.read().map_err(|cause| describe(&cause))?;
+    match frame::scan(&bytes, base.salt()) {
+        Ok(Some(segment)) if segment.number == number && segment.sealed => {
+            let groups = segment.groups.iter().map(|group| &bytes[group.clone()]);
+            base.apply(number, groups).map_err(|cause| describe(&cause))
+        }
+        Ok(_) | Err(frame::Damaged) => Err(describe(&"it does not read back as it was written")),
+    }
+}

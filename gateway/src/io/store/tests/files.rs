@@ -1,0 +1,219 @@
+//! One store and its files: it reads back what was committed, and notices what is not its own.
+
+use std::fs;
+use std::os::unix::fs::FileExt;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::store::memory::MemoryStore;
+
+/// The files of a store as they would be found had its process been killed just now. (The process
+/// that really is killed, at any moment, is in `crash.rs`.)
+fn as_if_killed(store: &mut EmbeddedStore, dir: &Path) -> tempfile::TempDir {
+    store.quiesce();
+    let copy = tempfile::tempdir().unwrap();
+    fs::create_dir(copy.path().join("store")).unwrap();
+    for file in fs::read_dir(dir.join("store")).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), copy.path().join("store").join(file.file_name())).unwrap();
+    }
+    copy
+}
+
+/// Changes bytes of the segment in use, which is the last file after opening.
+fn overwrite_log(dir: &Path, offset: u64, bytes: &[u8]) {
+    let log = dir.join("store/log-2");
+    fs::OpenOptions::new().write(true).open(log).unwrap().write_all_at(bytes, offset).unwrap();
+}
+
+#[test]
+fn what_was_committed_is_read_back_after_the_process_was_killed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    (0..100).for_each(|number| commit(&mut store, batch(number, 300)));
+    let mut after = open(as_if_killed(&mut store, dir.path()).path());
+    assert_eq!(records(&mut after).len(), 100);
+    assert_eq!(records(&mut after), records(&mut store));
+}
+
+#[test]
+fn a_partition_is_loaded_without_its_neighbours() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    [0, 1, 2, 4095, 4097].into_iter().for_each(|number| commit(&mut store, batch(number, 1)));
+    let mut load = |number| {
+        let mut found = Vec::new();
+        store
+            .load(PartitionId::new(number).unwrap(), &mut |table, rest, _| {
+                found.push((table, u32::from_be_bytes(rest.try_into().unwrap_or_default())));
+            })
+            .unwrap();
+        found
+    };
+    assert_eq!(load(1), [(Table::Device, 1), (Table::Device, 4097)]);
+    assert_eq!(load(4095), [(Table::Device, 4095)]);
+    assert_eq!(load(3), []);
+}
+
+#[test]
+fn a_last_commit_that_was_torn_by_a_power_failure_is_gone_as_a_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    commit(&mut store, batch(1, 300));
+    let mut second = batch(2, 2000);
+    second.put(key(3), vec![3; 100]);
+    commit(&mut store, second);
+    // The first commit is one sector; the second begins at 512 and has five.
+    for sector in 1..=5 {
+        let torn = as_if_killed(&mut store, dir.path());
+        overwrite_log(torn.path(), sector * 512, &[0; 512]);
+        let found: Vec<Key> = records(&mut open(torn.path())).iter().map(|(key, _)| *key).collect();
+        assert_eq!(found, [key(1)], "sector {sector}");
+    }
+}
+
+#[test]
+fn a_commit_that_was_acknowledged_and_is_damaged_is_reported_and_not_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    (0..3).for_each(|number| commit(&mut store, batch(number, 100)));
+    let damaged = as_if_killed(&mut store, dir.path());
+    overwrite_log(damaged.path(), 512 + 40, &[0xff]);
+    let error = try_open(damaged.path()).err().unwrap();
+    assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+    assert!(error.to_string().contains("restore"), "{error}");
+}
+
+#[test]
+fn a_base_and_a_log_of_different_backups_are_not_put_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    let older = as_if_killed(&mut store, dir.path());
+    (0..600).for_each(|number| commit(&mut store, batch(number, 200)));
+    records(&mut store);
+    commit(&mut store, batch(0, 1));
+    let newer = as_if_killed(&mut store, dir.path());
+    fs::copy(older.path().join("store/base.redb"), newer.path().join("store/base.redb")).unwrap();
+    let error = try_open(newer.path()).err().unwrap();
+    // Their salts are the same, but the segments between are gone.
+    assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+}
+
+#[test]
+fn a_store_of_another_cloud_is_refused_and_both_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    let other = Place { cloud: CloudId::from_bytes([8; 16]), ..place(dir.path()) };
+    let error = EmbeddedStore::open(other).err().unwrap().to_string();
+    for expected in ["07070707-0707", "08080808-0808", "cloud.id"] {
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn a_file_that_is_no_database_is_refused_by_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("store")).unwrap();
+    fs::write(dir.path().join("store/base.redb"), vec![b'x'; 100_000]).unwrap();
+    let error = try_open(dir.path()).err().unwrap().to_string();
+    assert!(error.contains("base.redb"), "{error}");
+}
+
+#[test]
+fn a_batch_that_is_too_large_is_refused_and_the_store_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    // Larger than a segment here.
+    assert_eq!(store.commit(&[batch(1, 2 * SMALL_SEGMENTS as usize)]), CommitOutcome::Refused);
+    commit(&mut store, batch(2, 10));
+    assert_eq!(records(&mut store).len(), 1);
+}
+
+#[test]
+fn when_space_is_short_changes_are_refused_and_nothing_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = Place { free_bytes_min: u64::MAX, ..place(dir.path()) };
+    let mut store = EmbeddedStore::open(place).unwrap();
+    assert_eq!(store.commit(&[batch(1, 10)]), CommitOutcome::Refused);
+    assert_eq!(records(&mut store), []);
+}
+
+#[test]
+fn several_threads_may_load_while_the_store_starts() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    (0..64).for_each(|number| commit(&mut store, batch(number, 10)));
+    drop(store);
+    let store = open(dir.path());
+    let loader = store.loader().unwrap();
+    let counts = std::thread::scope(|scope| {
+        let handles = [0..=31, 32..=63].map(|range: std::ops::RangeInclusive<u16>| {
+            let loader = loader.clone();
+            scope.spawn(move || {
+                let [first, last] =
+                    [range.start(), range.end()].map(|n| PartitionId::new(*n).unwrap());
+                let mut count = 0;
+                loader.load_range(first..=last, &mut |_, _| count += 1).unwrap();
+                count
+            })
+        });
+        handles.map(|handle| handle.join().unwrap())
+    });
+    // The first partition has the store's own record.
+    assert_eq!(counts, [33, 32]);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Commit(Vec<Vec<(u32, Option<usize>)>>),
+    Restart,
+    Kill,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let write = (0..20u32, proptest::option::weighted(0.7, 0..2000usize));
+    let batches = proptest::collection::vec(proptest::collection::vec(write, 0..5), 1..5);
+    prop_oneof![8 => batches.prop_map(Step::Commit), 1 => Just(Step::Restart), 1 => Just(Step::Kill)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// Whatever is committed, and however often the store is closed or killed in between.
+    #[test]
+    fn the_store_does_what_the_model_does(steps in proptest::collection::vec(step(), 1..40)) {
+        let mut dir = tempfile::tempdir().unwrap();
+        let mut store = Some(open(dir.path()));
+        let mut model = MemoryStore::new();
+        for step in steps {
+            match step {
+                Step::Commit(batches) => {
+                    let batches: Vec<Batch> = batches
+                        .into_iter()
+                        .map(|writes| {
+                            let write = |(number, len): (u32, Option<usize>)| crate::store::Write {
+                                key: key(number),
+                                value: len.map(|len| vec![len as u8; len]),
+                            };
+                            writes.into_iter().map(write).collect()
+                        })
+                        .collect();
+                    model.commit(&batches);
+                    prop_assert_eq!(store.as_mut().unwrap().commit(&batches), CommitOutcome::Done);
+                }
+                Step::Restart => {
+                    store = None;
+                    store.replace(open(dir.path()));
+                }
+                Step::Kill => {
+                    let copy = as_if_killed(store.as_mut().unwrap(), dir.path());
+                    store = None;
+                    dir = copy;
+                    store.replace(open(dir.path()));
+                }
+            }
+        }
+        prop_assert_eq!(records(store.as_mut().unwrap()), records(&mut model));
+    }
+}

@@ -1,0 +1,60 @@
+//! Bounds and timers that nobody should change; those that an operator may are in
+//! [`config::Limits`](crate::config::Limits) and [`config::Timers`](crate::config::Timers).
+
+use std::time::Duration;
+
+/// Bytes of a frame before sign-in (device reference 17): a sign-up has less than 1 KiB.
+pub const OPEN_FRAME_BYTES_MAX: usize = 4096;
+
+/// Largest TLS record we accept: 2^14 bytes of text, 2048 of expansion (RFC 5246 §6.2.3), header.
+pub const RECORD_BYTES_MAX: usize = (1 << 14) + 2048 + 5;
+
+/// Most bytes of handshake that a peer may have outstanding. A chain of certificates is the longest
+/// part of it.
+pub const HANDSHAKE_BYTES_MAX: usize = 64 * 1024;
+
+/// Longest diagnostic text in an answer (device reference 4.5).
+pub const DIAGNOSTIC_BYTES_MAX: usize = 100;
+
+/// How often a connection may move between shards before it is signed in.
+pub const MOVES_MAX: u8 = 4;
+
+/// Requests that may wait for the same staged change.
+pub const GATE_WAITERS_MAX: usize = 8;
+
+/// Changes of a shard that may be on their way to the store.
+pub const COMMITS_MAX: usize = 65_536;
+
+/// Bytes of the last known representations of one device.
+pub const PROJECTION_BYTES_MAX: usize = 64 * 1024;
+
+/// Records are joined in one send only while the whole stays below this many bytes, the smallest
+/// segment that IPv6 guarantees: a record header split over two segments makes devices drop the
+/// connection (device reference 1.3, rule 15).
+pub const JOINED_SEND_BYTES_MAX: usize = 1220;
+
+/// For the Pong to our Ping (device reference 17).
+pub const PONG: Duration = Duration::from_secs(10);
+
+/// How old a notification may be to answer an observer who joins (device reference 17).
+pub const NOTIFICATION_FRESH: Duration = Duration::from_secs(5);
+
+/// After an answer that ends the connection, for the peer to close it first (device reference 5.2).
+pub const LINGER: Duration = Duration::from_secs(1);
+
+/// After 4.01 to a sign-in or a failed publish, for the device to mend it on the same connection
+/// (device reference 6.1).
+pub const REPAIR: Duration = Duration::from_secs(5);
+
+/// Beyond the expiry of an access token on a live session (device reference 4.6).
+pub const TOKEN_GRACE: Duration = Duration::from_secs(30);
+
+/// A send that makes no progress for so long ends the connection.
+pub const SEND: Duration = Duration::from_secs(30);
+
+/// For what is queued to go out before a connection is closed.
+pub const FLUSH: Duration = Duration::from_secs(2);
+
+const _: () = assert!(HANDSHAKE_BYTES_MAX > 2 * RECORD_BYTES_MAX);
+const _: () = assert!(OPEN_FRAME_BYTES_MAX > 1152, "RFC 8323's base value is the least");
+const _: () = assert!(LINGER.as_secs() < FLUSH.as_secs());

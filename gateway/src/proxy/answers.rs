@@ -1,0 +1,178 @@
+//! Responses of devices, and requests that got none.
+
+use shared::channel::message::{DeviceAnswer, Failure, MESSAGE_BYTES_MAX, Reply};
+use shared::coap::request::{CBOR, OCF_CBOR};
+use shared::coap::{Code, Response, ResponseType, Token};
+
+use super::translate::{self, BadAnswer, ClientLeg, client_format};
+use super::{Forward, Purpose, Router, Unanswered};
+use crate::account::DeviceKey;
+use crate::connection::ConnectionId;
+use crate::reject::Reject;
+use crate::shard::wire::{Requester, TooLarge};
+
+/// Room that an answer's envelope takes in a message of the shard channel.
+const ENVELOPE_BYTES: usize = 1024;
+
+impl Router {
+    /// A device responds. Responses that nobody waits for are late or invented: they are ignored.
+    /// Returns whether somebody waited.
+    pub fn respond(
+        &mut self,
+        connection: ConnectionId,
+        token: Token,
+        response: &Response<'_>,
+    ) -> bool {
+        let Some(key) = self.exchanges.find(connection, token) else { return false };
+        // An observation keeps its exchange; everything else ends with its response.
+        if let Some(Purpose::Observe(upstream)) = self.exchanges.get(key).map(|e| &e.purpose) {
+            self.notified(*upstream, response);
+            return true;
+        }
+        let Some(purpose) = self.close_exchange(key, connection) else { return false };
+        let device = match purpose {
+            Purpose::Forward(forward) => {
+                self.answer_client(&forward, response);
+                forward.device
+            }
+            Purpose::Command { channel, request, device, projects } => {
+                self.project(device, projects, response);
+                self.reply(channel, request, device_answer(response));
+                device
+            }
+            Purpose::Fetch { gather, device, instance } => {
+                self.project(device, Some(instance), response);
+                self.fetched(gather, device);
+                device
+            }
+            Purpose::Join { observer, serial, device } => {
+                self.joined(observer, serial, response);
+                device
+            }
+            Purpose::Absorb { device } => device,
+            Purpose::Observe(_) => unreachable!("observations were sorted out above"),
+        };
+        self.make_room(device);
+        true
+    }
+
+    fn answer_client(&mut self, forward: &Forward, response: &Response<'_>) {
+        self.request_ended(forward.client);
+        let requester = forward.requester();
+        if requester.suppresses(response.code) {
+            return;
+        }
+        let device = self.accounts[forward.device].id;
+        match passable(response, forward.accept) {
+            Ok(format) => {
+                let leg = ClientLeg { token: forward.token, accept: forward.accept, observe: None };
+                let written = self.wire.write_bounded(forward.client, |out| {
+                    translate::response(out, device, response, &leg, format);
+                });
+                if let Err(TooLarge { bytes, limit }) = written {
+                    self.wire.refuse_too_large(&requester, bytes, limit);
+                }
+            }
+            Err(BadAnswer) => self.wire.refuse(&requester, &Unanswered::BadAnswer.into()),
+        }
+    }
+
+    /// A client's request is not under way any more.
+    fn request_ended(&mut self, client: ConnectionId) {
+        if let Some(client) = self.wire.connections.get_mut(client) {
+            client.requests = client.requests.saturating_sub(1);
+        }
+    }
+
+    /// Keeps a representation that a device gave of a resource without a query.
+    pub(crate) fn project(
+        &mut self,
+        device: DeviceKey,
+        instance: Option<u32>,
+        response: &Response<'_>,
+    ) {
+        let Some(instance) = instance else { return };
+        let is_representation = response.code == ResponseType::Content
+            && response.bad_option.is_none()
+            && matches!(response.content_format, None | Some(OCF_CBOR | CBOR))
+            && (1..=self.limits.representation_bytes_max).contains(&response.payload.len());
+        if is_representation {
+            let projection = self.accounts[device].traffic.projection.get_or_insert_default();
+            projection.put(instance, response.payload, self.now);
+        }
+    }
+
+    /// Sees to a request that ended without a response.
+    pub fn settle_unanswered(&mut self, purpose: Purpose, why: Unanswered) {
+        match purpose {
+            Purpose::Forward(forward) => {
+                self.request_ended(forward.client);
+                self.wire.refuse(&forward.requester(), &Reject::from(why));
+            }
+            Purpose::Command { channel, request, .. } => {
+                self.reply(channel, request, Reply::Failed(Failure::from(why)));
+            }
+            Purpose::Fetch { gather, device, .. } => self.fetched(gather, device),
+            Purpose::Observe(upstream) => self.end_upstream(upstream, &Reject::from(why)),
+            Purpose::Join { observer, serial, .. } => self.not_joined(observer, serial, why),
+            Purpose::Absorb { .. } => {}
+        }
+    }
+
+    /// Ends requests whose time is up. Their tokens mean nothing from then on, so a late response
+    /// finds nobody.
+    pub fn expire_requests(&mut self) {
+        while let Some(key) = self.exchanges.next_due(self.now) {
+            let Some(connection) = self.exchanges.get(key).map(|exchange| exchange.connection)
+            else {
+                continue;
+            };
+            let Some(purpose) = self.close_exchange(key, connection) else { continue };
+            let device = match &purpose {
+                Purpose::Forward(forward) => Some(forward.device),
+                Purpose::Command { device, .. }
+                | Purpose::Fetch { device, .. }
+                | Purpose::Join { device, .. }
+                | Purpose::Absorb { device } => Some(*device),
+                Purpose::Observe(upstream) => self.observations.device(*upstream),
+            };
+            self.unanswered.push_back((purpose, Unanswered::TimedOut));
+            if let Some(device) = device {
+                self.make_room(device);
+            }
+        }
+    }
+}
+
+impl Forward {
+    fn requester(&self) -> Requester {
+        Requester { connection: self.client, token: self.token, no_response: self.no_response }
+    }
+}
+
+/// Whether a client may get this response, and in which format (device reference 10.3).
+pub(crate) fn passable(
+    response: &Response<'_>,
+    accept: Option<u16>,
+) -> Result<Option<u16>, BadAnswer> {
+    let more_blocks = response.block2.is_some_and(|block| !block.is_whole());
+    if response.bad_option.is_some() || more_blocks {
+        return Err(BadAnswer);
+    }
+    client_format(response.content_format, accept)
+}
+
+fn device_answer(response: &Response<'_>) -> Reply {
+    if response.payload.len() > MESSAGE_BYTES_MAX - ENVELOPE_BYTES {
+        return Reply::Failed(Failure::AnswerTooLarge);
+    }
+    match passable(response, None) {
+        Ok(content_format) => Reply::Device(DeviceAnswer {
+            code: Code::byte(response.code),
+            content_format,
+            max_age: response.max_age,
+            body: response.payload.to_vec(),
+        }),
+        Err(BadAnswer) => Reply::Failed(Failure::DeviceAnsweredBadly),
+    }
+}

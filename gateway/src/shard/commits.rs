@@ -1,0 +1,116 @@
+//! Changes to the store and back: staged, committed, made.
+
+use shared::channel::message::{Failure, Reply};
+
+use super::Shard;
+use super::input::{CommitId, Output};
+use super::staging::{Change, Gate, Waiter};
+use crate::limits::COMMITS_MAX;
+use crate::reject::Reject;
+use crate::store::{Batch, CommitOutcome, Write};
+
+impl Shard {
+    /// Writes a change. It is made when the commit is acknowledged.
+    pub(super) fn commit(
+        &mut self,
+        writes: impl IntoIterator<Item = Write>,
+        change: Change,
+        gate: Option<Gate>,
+    ) {
+        let commit = self.staging.stage(change, gate);
+        let batch: Batch = writes.into_iter().collect();
+        self.outputs.push_back(Output::Commit { commit, batch });
+    }
+
+    /// Whether one more change may be under way.
+    pub(super) fn check_commits(&self) -> Result<(), Reject> {
+        if self.staging.len() >= COMMITS_MAX {
+            return Err(Reject::unavailable("too many changes under way"));
+        }
+        Ok(())
+    }
+
+    /// A commit has ended.
+    pub(super) fn on_committed(&mut self, commit: CommitId, outcome: CommitOutcome) {
+        let Some((change, gate)) = self.staging.take(commit) else { return };
+        let done = match outcome {
+            CommitOutcome::Done => true,
+            // An unknown outcome never gets here: the shell loads everything again by starting anew.
+            CommitOutcome::Refused | CommitOutcome::Unknown => false,
+        };
+        if !done {
+            self.counters.commits_refused += 1;
+        }
+        self.make(change, done);
+        if let Some(gate) = gate {
+            self.reopen(gate);
+        }
+    }
+
+    fn make(&mut self, change: Change, done: bool) {
+        match change {
+            Change::SignUp { user, device, account, token_digest, requester } => {
+                if done {
+                    self.device_tokens.remove(&token_digest);
+                    let key = self.router.accounts.put_device(user, device, account);
+                    self.signed_up(key, &requester);
+                } else {
+                    self.refuse(&requester, &Reject::unavailable("try again"));
+                }
+            }
+            Change::Refresh { device, account, requester } => {
+                if done {
+                    self.router.accounts[device].account = account;
+                    self.answer_refresh(&requester, device);
+                } else {
+                    self.refuse(&requester, &Reject::unavailable("try again"));
+                }
+            }
+            Change::Noted => {}
+            Change::Links { device, directory, gone, requester, echo } => {
+                let echo = echo.as_deref();
+                self.links_committed(device, directory, &gone, &requester, echo, done);
+            }
+            Change::Remove { user, device, tokens, by } => {
+                self.removal_committed(user, device, &tokens, &by, done);
+            }
+            Change::Claim { claiming } => self.claim_committed(claiming, done),
+            Change::Unclaim { device } => self.unclaim_committed(device, done),
+            Change::Token { user, digest, record, caller, reply } => {
+                if done {
+                    self.device_tokens.insert(user, digest, record);
+                }
+                let reply = if done { reply } else { Reply::Failed(Failure::StoreUnavailable) };
+                self.router.reply(caller.channel, caller.request, reply);
+            }
+            Change::TokensExpired(digests) => {
+                self.expiring = false;
+                if done {
+                    for digest in &digests {
+                        self.device_tokens.remove(digest);
+                    }
+                }
+            }
+            Change::User { user, caller } => {
+                if done {
+                    let key = self.router.accounts.user_or_new(user);
+                    self.router.accounts[key].registered = true;
+                }
+                let reply =
+                    if done { Reply::Done } else { Reply::Failed(Failure::StoreUnavailable) };
+                self.router.reply(caller.channel, caller.request, reply);
+            }
+        }
+    }
+
+    /// Opens a gate; those who waited go on.
+    pub(super) fn reopen(&mut self, gate: Gate) {
+        for waiter in self.staging.open(gate) {
+            match waiter {
+                Waiter::Connection(id) => self.resume(id),
+                Waiter::Command(caller, command) => self.on_account_command(caller, command),
+                Waiter::Peer(shard, message) => self.on_peer(shard, message),
+            }
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What a shard counts: plain integers, read out on request.
+
+use crate::connection::CloseReason;
+
+/// Counts since the start, and two of the present.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Counters {
+    /// Sockets accepted.
+    pub accepted: u64,
+    /// Handshakes finished.
+    pub handshakes: u64,
+    /// Sessions at present.
+    pub sessions: u64,
+    /// Sign-ups.
+    pub sign_ups: u64,
+    /// Sign-ins.
+    pub sign_ins: u64,
+    /// Token refreshes.
+    pub refreshes: u64,
+    /// Accounts removed.
+    pub sign_offs: u64,
+    /// Publishes that changed something.
+    pub publishes: u64,
+    /// Discoveries.
+    pub discoveries: u64,
+    /// Requests for devices.
+    pub forwards: u64,
+    /// Commands of `api` processes.
+    pub commands: u64,
+    /// Connections that came from another shard.
+    pub moved_in: u64,
+    /// Connections that went to another shard.
+    pub moved_out: u64,
+    /// Requests received.
+    pub requests: u64,
+    /// Requests answered with an error of ours.
+    pub requests_refused: u64,
+    /// Responses received.
+    pub responses: u64,
+    /// Responses that nobody waited for.
+    pub responses_unexpected: u64,
+    /// Messages that mean nothing and were ignored.
+    pub messages_ignored: u64,
+    /// Commits that the store refused.
+    pub commits_refused: u64,
+    /// Connections ended, by [`CloseReason`].
+    pub closed: [u64; CloseReason::ALL.len()],
+}
+
+/// Names of the counters, in the order of [`Counters::values`].
+pub const NAMES: [&str; 19] = [
+    "accepted",
+    "handshakes",
+    "sessions",
+    "sign_ups",
+    "sign_ins",
+    "refreshes",
+    "sign_offs",
+    "publishes",
+    "discoveries",
+    "forwards",
+    "commands",
+    "moved_in",
+    "moved_out",
+    "requests",
+    "requests_refused",
+    "responses",
+    "responses_unexpected",
+    "messages_ignored",
+    "commits_refused",
+];
+
+impl Counters {
+    /// All but the ends of connections, in the order of [`NAMES`].
+    pub fn values(&self) -> [u64; NAMES.len()] {
+        [
+            self.accepted,
+            self.handshakes,
+            self.sessions,
+            self.sign_ups,
+            self.sign_ins,
+            self.refreshes,
+            self.sign_offs,
+            self.publishes,
+            self.discoveries,
+            self.forwards,
+            self.commands,
+            self.moved_in,
+            self.moved_out,
+            self.requests,
+            self.requests_refused,
+            self.responses,
+            self.responses_unexpected,
+            self.messages_ignored,
+            self.commits_refused,
+        ]
+    }
+}

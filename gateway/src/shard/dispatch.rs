@@ -1,0 +1,294 @@
+//! Message to route to handler: the one large match.
+
+use shared::coap::code::Kind;
+use shared::coap::{Message, Observe, OptionFault, Request, RequestType, Response, ResponseType};
+use shared::ids::{DeviceId, ShardId};
+
+use super::Shard;
+use super::staging::Gate;
+use super::wire::Requester;
+use crate::connection::signaling::{self, Signalled};
+use crate::connection::{CloseReason, ConnectionId};
+use crate::observe::Deregistered;
+use crate::reject::{After, Reject};
+use crate::session::{Session, SignedIn};
+
+/// What follows a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Flow {
+    /// The next one.
+    Next,
+    /// It waits, with everything behind it, until a staged change is durable.
+    Park(Gate),
+    /// It goes to another shard, with everything behind it and the connection.
+    Move(ShardId),
+    /// Nothing: the connection is ending.
+    Stop,
+}
+
+/// What a request is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Route {
+    /// `/oic/sec/account`.
+    Account,
+    /// `/oic/sec/session`.
+    Session,
+    /// `/oic/sec/tokenrefresh`.
+    TokenRefresh,
+    /// `/oic/sec/roles`, where devices with role certificates knock first (device reference 3.3).
+    Roles,
+    /// `/oic/rd`.
+    Directory,
+    /// `/oic/res`.
+    Discovery,
+    /// `/<di>/<href>`.
+    Device(DeviceId),
+    /// Anything else.
+    Unknown,
+}
+
+impl Route {
+    fn of(request: &Request<'_>) -> Self {
+        let mut path = request.path();
+        let first = path.next().unwrap_or_default();
+        if first == "oic" {
+            return match (path.next(), path.next(), path.next()) {
+                (Some("sec"), Some("account"), None) => Self::Account,
+                (Some("sec"), Some("session"), None) => Self::Session,
+                (Some("sec"), Some("tokenrefresh"), None) => Self::TokenRefresh,
+                (Some("sec"), Some("roles"), None) => Self::Roles,
+                (Some("rd"), None, _) => Self::Directory,
+                (Some("res"), None, _) => Self::Discovery,
+                _ => Self::Unknown,
+            };
+        }
+        match DeviceId::parse(first.as_bytes()) {
+            Ok(device) if path.next().is_some_and(|segment| !segment.is_empty()) => {
+                Self::Device(device)
+            }
+            _ => Self::Unknown,
+        }
+    }
+}
+
+impl Shard {
+    /// Handles one message of a connection that is served.
+    pub(super) fn on_message(&mut self, id: ConnectionId, message: &Message<'_>) -> Flow {
+        match message.code.kind() {
+            Kind::Request(method) => {
+                self.counters.requests += 1;
+                let request = Request::parse(method, message);
+                self.on_request(id, &request)
+            }
+            Kind::UnknownMethod => {
+                let reject = Reject::method_not_allowed();
+                self.refuse(
+                    &Requester { connection: id, token: message.token, no_response: 0 },
+                    &reject,
+                )
+            }
+            Kind::Response => {
+                self.counters.responses += 1;
+                let response = Response::parse(message);
+                if !self.router.respond(id, message.token, &response) {
+                    self.counters.responses_unexpected += 1;
+                }
+                Flow::Next
+            }
+            Kind::Signal(_) | Kind::UnknownSignal => {
+                match signaling::receive(&mut self.router.wire, id, message) {
+                    Signalled::Next => Flow::Next,
+                    Signalled::End(reason) => {
+                        self.finish(id, reason);
+                        Flow::Stop
+                    }
+                }
+            }
+            Kind::Empty | Kind::Reserved => {
+                self.counters.messages_ignored += 1;
+                Flow::Next
+            }
+        }
+    }
+
+    fn on_request(&mut self, id: ConnectionId, request: &Request<'_>) -> Flow {
+        let requester =
+            Requester { connection: id, token: request.token, no_response: request.no_response };
+        match self.serve(id, &requester, request) {
+            Ok(flow) => flow,
+            Err(reject) => self.refuse(&requester, &reject),
+        }
+    }
+
+    /// Answers that a request is refused, and does what follows.
+    pub(super) fn refuse(&mut self, requester: &Requester, reject: &Reject) -> Flow {
+        self.counters.requests_refused += 1;
+        self.router.wire.refuse(requester, reject);
+        let reason = match reject.code {
+            ResponseType::Unauthorized => CloseReason::Unauthorized,
+            _ => CloseReason::Refused,
+        };
+        match reject.after {
+            After::Stay => Flow::Next,
+            After::Close => {
+                self.finish(requester.connection, reason);
+                Flow::Stop
+            }
+            After::CloseUnlessMended => {
+                self.close_unless_mended(requester.connection);
+                Flow::Next
+            }
+        }
+    }
+
+    fn serve(
+        &mut self,
+        id: ConnectionId,
+        requester: &Requester,
+        request: &Request<'_>,
+    ) -> Result<Flow, Reject> {
+        let route = Route::of(request);
+        match route {
+            Route::Account | Route::Session | Route::TokenRefresh => {
+                check_options(request)?;
+                self.serve_security(id, requester, request, route)
+            }
+            Route::Roles => match self.session(id) {
+                Session::SignedIn(_) => Err(Reject::not_found()),
+                Session::SignedOut => Err(Reject::unauthorized("")),
+            },
+            Route::Directory | Route::Discovery | Route::Device(_) | Route::Unknown => {
+                let Session::SignedIn(who) = self.session(id) else {
+                    return Err(Reject::unauthorized("not signed in").and_close());
+                };
+                self.serve_signed_in(id, who, requester, request, route)
+            }
+        }
+    }
+
+    /// Sign-up, sign-in, refresh, sign-off: what a device may do without a session.
+    fn serve_security(
+        &mut self,
+        id: ConnectionId,
+        requester: &Requester,
+        request: &Request<'_>,
+        route: Route,
+    ) -> Result<Flow, Reject> {
+        self.postpone_sign_in_limit(id);
+        match (route, request.method) {
+            (Route::Account, RequestType::Post) => self.sign_up(id, requester, request.payload),
+            (Route::Account, RequestType::Delete) => self.sign_off(id, requester, request),
+            (Route::Session, RequestType::Post) => {
+                self.session_request(id, requester, request.payload)
+            }
+            (Route::TokenRefresh, RequestType::Post) => {
+                self.refresh(id, requester, request.payload)
+            }
+            _ => Err(Reject::method_not_allowed()),
+        }
+    }
+
+    fn serve_signed_in(
+        &mut self,
+        id: ConnectionId,
+        who: SignedIn,
+        requester: &Requester,
+        request: &Request<'_>,
+        route: Route,
+    ) -> Result<Flow, Reject> {
+        match (route, request.method) {
+            (Route::Directory, RequestType::Post) => {
+                check_options(request)?;
+                self.publish(id, who, requester, request.payload)
+            }
+            (Route::Directory, RequestType::Delete) => {
+                check_options(request)?;
+                self.unpublish(id, who, requester, request)
+            }
+            (Route::Directory, RequestType::Get) => {
+                check_options(request)?;
+                self.select_directory(requester);
+                Ok(Flow::Next)
+            }
+            (Route::Discovery, RequestType::Get) => {
+                check_options(request)?;
+                self.discover(id, who, requester, request)?;
+                Ok(Flow::Next)
+            }
+            (Route::Directory | Route::Discovery, _) => Err(Reject::method_not_allowed()),
+            (Route::Device(device), _) => {
+                self.route_to_device(id, who, request, device)?;
+                Ok(Flow::Next)
+            }
+            _ => Err(Reject::not_found()),
+        }
+    }
+
+    /// Device reference 10.1. The account check is the only wall between users: the device sees every
+    /// request as the cloud's.
+    fn route_to_device(
+        &mut self,
+        id: ConnectionId,
+        who: SignedIn,
+        request: &Request<'_>,
+        device: DeviceId,
+    ) -> Result<(), Reject> {
+        let device =
+            self.router.accounts.device_of(who.user(), device).ok_or(Reject::not_found())?;
+        if !matches!(
+            request.method,
+            RequestType::Get | RequestType::Post | RequestType::Put | RequestType::Delete
+        ) {
+            return Err(Reject::method_not_allowed());
+        }
+        check_options(request)?;
+        self.counters.forwards += 1;
+        match (request.method, request.observe) {
+            (RequestType::Get, Some(Observe::Register)) => {
+                self.router.register(id, device, request)
+            }
+            (RequestType::Get, Some(Observe::Deregister)) => {
+                match self.router.deregister(id, request) {
+                    Deregistered::Ended => Ok(()),
+                    Deregistered::PlainGet => self.router.forward(id, device, request),
+                }
+            }
+            _ => self.router.forward(id, device, request),
+        }
+    }
+
+    /// Who is signed in on a connection.
+    pub(super) fn session(&self, id: ConnectionId) -> Session {
+        self.router
+            .wire
+            .connections
+            .get(id)
+            .map_or(Session::SignedOut, |connection| connection.session)
+    }
+}
+
+/// The options that no resource takes (device reference 2.3, 10.2, 12).
+fn check_options(request: &Request<'_>) -> Result<(), Reject> {
+    if let Some(fault) = request.fault {
+        return Err(match fault {
+            OptionFault::Bad(number) => {
+                Reject::because(ResponseType::BadOption, format!("option {number}"))
+            }
+            OptionFault::NotAcceptable => {
+                Reject::new(ResponseType::NotAcceptable, "10000 and 60 are offered")
+            }
+            OptionFault::UnsupportedFormat => {
+                Reject::new(ResponseType::UnsupportedContentFormat, "10000 and 60 are understood")
+            }
+            OptionFault::Proxying => Reject::new(ResponseType::ProxyingNotSupported, ""),
+            OptionFault::HopLimit => Reject::new(ResponseType::HopLimitReached, ""),
+        });
+    }
+    // Block-wise transfer is not announced: a single block is the whole body, more are refused.
+    let in_blocks = request.block1.is_some_and(|block| !block.is_whole())
+        || request.block2.is_some_and(|block| block.number > 0);
+    if in_blocks {
+        return Err(Reject::new(ResponseType::BadOption, "block-wise not supported"));
+    }
+    Ok(())
+}

@@ -1,0 +1,233 @@
+//! How connections end, and what ends with them.
+
+use shared::coap::signal;
+use shared::time::Instant;
+
+use super::Shard;
+use super::input::Output;
+use crate::account::DeviceKey;
+use crate::connection::close::Closing;
+use crate::connection::signaling::{PING_TOKEN, SIGNAL_TOKEN};
+use crate::connection::tls::Transport;
+use crate::connection::{CloseReason, ConnectionId, Phase};
+use crate::limits::{FLUSH, PONG, REPAIR, SEND, TOKEN_GRACE};
+use crate::proxy::Unanswered;
+use crate::session::Session;
+
+impl Shard {
+    /// Ends a connection in good order: what is queued goes out, then the TLS goodbye, then the end.
+    pub(super) fn finish(&mut self, id: ConnectionId, reason: CloseReason) {
+        let phase = self.router.wire.connections.get(id).map(|connection| connection.phase);
+        if let None | Some(Phase::Closing { when_sent: true, .. }) = phase {
+            return;
+        }
+        self.close_after(id, reason, FLUSH, true);
+        self.router.wire.raw(id, |transport, out| transport.close_notify(out));
+        let idle = self.router.wire.connections.get(id).is_some_and(|c| c.output.is_idle());
+        if idle {
+            self.end(id, reason, Closing::Orderly);
+        }
+    }
+
+    /// Lets the peer close first, for so long. It is not served any more.
+    pub(super) fn close_after(
+        &mut self,
+        id: ConnectionId,
+        reason: CloseReason,
+        linger: std::time::Duration,
+        when_sent: bool,
+    ) {
+        self.leave(id, Unanswered::Lost);
+        let until = self.now.instant + linger;
+        self.router.wire.set_phase(id, Phase::Closing { until, when_sent, reason });
+        self.schedule(id);
+    }
+
+    /// Ends a connection now.
+    pub(super) fn end(&mut self, id: ConnectionId, reason: CloseReason, how: Closing) {
+        let device = match self.session(id) {
+            Session::SignedIn(who) => {
+                self.router.accounts.find_device(who.device()).map(|device| device.id)
+            }
+            Session::SignedOut => None,
+        };
+        self.leave(id, Unanswered::Lost);
+        let Some(connection) = self.router.wire.remove(id) else { return };
+        // A handshake that did not finish is reset: its peer keeps nothing waiting for us.
+        let how = match connection.transport {
+            Transport::Handshake(_) => Closing::Reset,
+            _ => how,
+        };
+        self.deadlines.clear(id.index);
+        self.counters.closed[reason as usize] += 1;
+        self.outputs.push_back(Output::Close { connection: id, how });
+        self.outputs.push_back(Output::Ended { peer: connection.peer, device, reason });
+    }
+
+    /// Ends the session of a connection, and everything that hangs on it: requests towards the
+    /// device, observations in both directions. Links stay (device reference 4.6).
+    pub(super) fn leave(&mut self, id: ConnectionId, why: Unanswered) {
+        self.router.drop_client(id);
+        let Session::SignedIn(who) = self.session(id) else { return };
+        if let Some(connection) = self.router.wire.connections.get_mut(id) {
+            connection.session = Session::SignedOut;
+        }
+        self.counters.sessions -= 1;
+        let device = who.device();
+        self.router.abandon_device(device, id, why);
+        if self.router.accounts[device].connection == Some(id) {
+            self.router.accounts[device].connection = None;
+        }
+    }
+
+    /// The account of a device is gone: so is everything of it. Its connection, if it is not the one
+    /// that waits for an answer, is closed.
+    pub(super) fn forget_device(&mut self, key: DeviceKey, keep_connection: Option<ConnectionId>) {
+        if let Some(connection) = self.router.accounts[key].connection {
+            self.leave(connection, Unanswered::Removed);
+            if Some(connection) != keep_connection {
+                self.finish(connection, CloseReason::DeviceRemoved);
+            }
+        }
+        self.settle_unanswered();
+        self.router.accounts.remove_device(key);
+    }
+
+    /// After 4.01 to a sign-in the device refreshes on the same connection; it has a few seconds.
+    pub(super) fn close_unless_mended(&mut self, id: ConnectionId) {
+        let until = self.now.instant + REPAIR;
+        if let Some(connection) = self.router.wire.connections.get_mut(id)
+            && let Phase::Open { .. } = connection.phase
+        {
+            connection.phase = Phase::Open { until };
+            self.schedule(id);
+        }
+    }
+
+    /// A request on a security resource shows that the peer is getting on (device reference 17).
+    pub(super) fn postpone_sign_in_limit(&mut self, id: ConnectionId) {
+        let until = self.now.instant + self.router.timers.not_signed_in;
+        if let Some(connection) = self.router.wire.connections.get_mut(id)
+            && let Phase::Open { .. } = connection.phase
+        {
+            connection.phase = Phase::Open { until };
+            self.schedule(id);
+        }
+    }
+
+    /// Sets the deadline of a connection to what its state says.
+    pub(super) fn schedule(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.router.wire.connections.get(id) {
+            let due = connection.due(&self.router.timers);
+            let due = self.token_expiry(id).map_or(due, |expiry| due.min(expiry));
+            self.deadlines.set(id.index, due);
+        }
+    }
+
+    /// When the session of a connection ends because its token has expired, grace included.
+    fn token_expiry(&self, id: ConnectionId) -> Option<Instant> {
+        let Session::SignedIn(who) = self.session(id) else { return None };
+        let expires = self.router.accounts[who.device()].account.expires?;
+        let left = std::time::Duration::from_secs(expires.secs_after(self.now.unix));
+        Some(self.now.instant + left + TOKEN_GRACE)
+    }
+
+    /// Does what is due on connections.
+    pub(super) fn on_tick(&mut self) {
+        while let Some(index) = self.deadlines.next_due(self.now.instant) {
+            if let Some(id) = self.router.wire.connections.occupant(index) {
+                self.on_due(id);
+            }
+        }
+        self.router.expire_requests();
+        self.expire_device_tokens();
+    }
+
+    fn on_due(&mut self, id: ConnectionId) {
+        let now = self.now.instant;
+        let Some(connection) = self.router.wire.connections.get(id) else { return };
+        let timers = &self.router.timers;
+        let stalled = connection.output.sending_since().is_some_and(|since| since + SEND <= now);
+        if stalled {
+            return self.end(id, CloseReason::NotReading, Closing::Reset);
+        }
+        match connection.phase {
+            Phase::Handshake { until } if until <= now => {
+                self.end(id, CloseReason::HandshakeTimedOut, Closing::Reset);
+            }
+            Phase::Open { until } if until <= now => self.finish(id, CloseReason::NotSignedIn),
+            Phase::Closing { until, reason, when_sent } if until <= now => match when_sent {
+                true => self.end(id, reason, Closing::Reset),
+                false => self.finish(id, reason),
+            },
+            Phase::SignedIn | Phase::Moving { .. } if connection.heard + timers.idle <= now => {
+                self.finish(id, CloseReason::Idle);
+            }
+            Phase::SignedIn => self.on_session_due(id),
+            _ => self.schedule(id),
+        }
+    }
+
+    fn on_session_due(&mut self, id: ConnectionId) {
+        let now = self.now.instant;
+        if self.token_expiry(id).is_some_and(|expiry| expiry <= now) {
+            return self.finish(id, CloseReason::TokenExpired);
+        }
+        let timers = &self.router.timers;
+        let Some(connection) = self.router.wire.connections.get_mut(id) else { return };
+        match connection.pinged {
+            // Anything that came in since is as good as a Pong.
+            Some(pinged) if connection.heard >= pinged => connection.pinged = None,
+            Some(pinged) if pinged + PONG <= now => {
+                return self.finish(id, CloseReason::PingLost);
+            }
+            Some(_) => {}
+            None if connection.heard + timers.ping_after <= now => {
+                connection.pinged = Some(now);
+                self.router.wire.write(id, |out| signal::write_ping(out, PING_TOKEN));
+            }
+            None => {}
+        }
+        self.schedule(id);
+    }
+
+    /// The gateway is stopping: says Release to everybody, spread over some time, because devices are
+    /// back within two seconds (device reference 2.5).
+    pub(super) fn on_drain(&mut self, over_secs: u32) {
+        let ids: Vec<_> = self.router.wire.connections.iter().map(|(id, _)| id).collect();
+        let over = std::time::Duration::from_secs(u64::from(over_secs));
+        let count = ids.len().max(1) as u32;
+        self.draining = ids.into_iter().rev().collect();
+        self.drain_step = over / count;
+        self.drain_next = self.now.instant;
+        self.drain_some();
+    }
+
+    /// Says Release to those whose turn it is.
+    pub(super) fn drain_some(&mut self) {
+        while self.drain_next <= self.now.instant
+            && let Some(id) = self.draining.pop()
+        {
+            self.drain_next = self.drain_next + self.drain_step;
+            let phase = self.router.wire.connections.get(id).map(|connection| connection.phase);
+            match phase {
+                Some(Phase::Open { .. } | Phase::SignedIn) => {
+                    self.router.wire.write(id, |out| {
+                        signal::write_release(
+                            out,
+                            SIGNAL_TOKEN,
+                            None,
+                            None,
+                            "the cloud is restarting",
+                        );
+                    });
+                    self.close_after(id, CloseReason::Stopping, FLUSH, false);
+                }
+                Some(Phase::Handshake { .. }) => {
+                    self.end(id, CloseReason::Stopping, Closing::Reset);
+                }
+                _ => {}
+            }
+        }
+    }
+}

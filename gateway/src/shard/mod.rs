@@ -1,0 +1,306 @@
+//! All state of one core: the users that live on it, their connections, accounts, links and requests.
+//!
+//! ```text
+//! Input ─► handle ─┬─ receive ─ dispatch ─┬─ sessions, removal        accounts
+//!                  │                      ├─ publishing               directory
+//!                  │                      └─ proxy, observe           devices
+//!                  ├─ commits ◄─ staging: changes on their way to the store
+//!                  ├─ claims: who owns a device id     moves: connections between shards
+//!                  ├─ mediation, command: what `api` asks
+//!                  └─ ends: deadlines, and how connections end
+//! Output ◄─ poll_output      next deadline ◄─ poll_timeout
+//! ```
+//!
+//! A shard opens no sockets, reads no clock, draws no random numbers and never waits. The same inputs
+//! give the same outputs. After every [`Shard::handle`], take outputs until there are none.
+
+pub mod claims;
+mod commits;
+pub mod counters;
+pub mod deadlines;
+mod dispatch;
+mod ends;
+pub mod input;
+mod invariants;
+mod load;
+mod mediation;
+mod moves;
+mod publishing;
+mod receive;
+mod removal;
+mod sessions;
+mod settings;
+pub mod staging;
+mod transactions;
+pub mod wire;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use shared::ids::ShardId;
+use shared::placement::Placement;
+use shared::time::{Instant, Now};
+
+use crate::account::{Accounts, DeviceTokens};
+use crate::command::gather::Gathers;
+use crate::config::{Limits, Timers};
+use crate::connection::close::Closing;
+use crate::connection::exchanges::Exchanges;
+use crate::connection::tls::Acceptor;
+use crate::connection::{CloseReason, Connection, ConnectionId, Unprocessed};
+use crate::observe::Observations;
+use crate::proxy::Router;
+use crate::store::StoreKey;
+
+pub use counters::Counters;
+pub use input::{ChannelId, CommitId, Input, Listener, Output, PeerMessage, Receive};
+pub use settings::Settings;
+
+use claims::Claims;
+use deadlines::Deadlines;
+use removal::SignedOff;
+use staging::Staging;
+use transactions::Transactions;
+use wire::Wire;
+
+/// Random bytes, from outside.
+pub trait Randomness: Send {
+    /// Fills with random bytes that nobody can guess.
+    fn fill(&mut self, bytes: &mut [u8]);
+}
+
+/// What a shard is made of.
+pub struct Parts {
+    /// Its number.
+    pub id: ShardId,
+    /// Who lives where.
+    pub placement: Placement,
+    /// What the operator decides.
+    pub settings: Settings,
+    /// Bounds.
+    pub limits: Limits,
+    /// Timers.
+    pub timers: Timers,
+    /// The key of the state directory.
+    pub store_key: StoreKey,
+    /// TLS of new connections.
+    pub acceptor: Acceptor,
+    /// Random bytes.
+    pub random: Box<dyn Randomness>,
+}
+
+/// All state of one core.
+pub struct Shard {
+    id: ShardId,
+    placement: Placement,
+    settings: Settings,
+    store_key: StoreKey,
+    acceptor: Acceptor,
+    random: Box<dyn Randomness>,
+    router: Router,
+    device_tokens: DeviceTokens,
+    claims: Claims,
+    transactions: Transactions,
+    staging: Staging,
+    signed_off: SignedOff,
+    deadlines: Deadlines,
+    handshakes: VecDeque<ConnectionId>,
+    outputs: VecDeque<Output>,
+    counters: Counters,
+    now: Now,
+    /// Differs from start to start.
+    epoch: u32,
+    /// Expired tokens are being removed.
+    expiring: bool,
+    /// Those who are still to be told that the gateway stops, the next one last.
+    draining: Vec<ConnectionId>,
+    drain_step: Duration,
+    drain_next: Instant,
+    /// Memory for the text of one receive.
+    text: Vec<u8>,
+    #[expect(clippy::vec_box, reason = "the boxes are what is kept: they move into connections")]
+    spare_inputs: Vec<Box<Unprocessed>>,
+}
+
+impl Shard {
+    /// An empty shard.
+    pub fn new(parts: Parts, now: Now) -> Self {
+        let Parts { id, placement, settings, limits, timers, store_key, acceptor, mut random } =
+            parts;
+        let mut number = || {
+            let mut bytes = [0; 4];
+            random.fill(&mut bytes);
+            u32::from_be_bytes(bytes)
+        };
+        let (epoch, serial) = (number(), number());
+        let router = Router {
+            wire: Wire::new(&limits),
+            exchanges: Exchanges::new(serial, now.instant),
+            accounts: Accounts::default(),
+            observations: Observations::default(),
+            gathers: Gathers::default(),
+            replies: VecDeque::new(),
+            unanswered: VecDeque::new(),
+            limits,
+            timers,
+            now: now.instant,
+        };
+        Self {
+            id,
+            placement,
+            settings,
+            store_key,
+            acceptor,
+            random,
+            router,
+            device_tokens: DeviceTokens::default(),
+            claims: Claims::default(),
+            transactions: Transactions::default(),
+            staging: Staging::default(),
+            signed_off: SignedOff::default(),
+            deadlines: Deadlines::new(now.instant),
+            handshakes: VecDeque::new(),
+            outputs: VecDeque::new(),
+            counters: Counters::default(),
+            now,
+            epoch,
+            expiring: false,
+            draining: Vec::new(),
+            drain_step: Duration::ZERO,
+            drain_next: now.instant,
+            text: Vec::new(),
+            spare_inputs: Vec::new(),
+        }
+    }
+
+    /// Takes an input in. Runs to completion; what follows from it is in
+    /// [`poll_output`](Self::poll_output).
+    pub fn handle(&mut self, input: Input<'_>, now: Now) {
+        debug_assert!(now.instant >= self.now.instant, "time does not run backwards");
+        self.now = now;
+        self.router.now = now.instant;
+        match input {
+            Input::Accepted { connection, peer, listener } => {
+                self.on_accepted(connection, peer, listener);
+            }
+            Input::Received { connection, bytes } => self.on_received(connection, bytes),
+            Input::Sent { connection, bytes, whole } => self.on_sent(connection, bytes, whole),
+            Input::Ended { connection, orderly } => {
+                let reason = if orderly { CloseReason::PeerClosed } else { CloseReason::PeerLost };
+                self.end(connection, reason, Closing::Orderly);
+            }
+            Input::Handshake => self.on_handshake_turn(),
+            Input::MovedIn { connection, state } => self.on_moved_in(connection, *state),
+            Input::Moved { connection } => self.on_moved(connection),
+            Input::MoveRefused { connection, state } => self.on_move_refused(connection, *state),
+            Input::Peer { from, message } => self.on_peer(from, message),
+            Input::Command { channel, envelope } => self.on_command(channel, envelope),
+            // Answers for a channel that is gone are dropped by whoever carries them.
+            Input::ChannelClosed { .. } => {}
+            Input::Committed { commit, outcome } => self.on_committed(commit, outcome),
+            Input::Tick => self.on_tick(),
+            Input::Drain { over_secs } => self.on_drain(over_secs),
+        }
+        self.settle();
+        if cfg!(debug_assertions) {
+            self.check_invariants();
+        }
+    }
+
+    /// The next output, until there are none.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        if let Some(output) = self.outputs.pop_front() {
+            return Some(output);
+        }
+        if let Some((channel, envelope)) = self.router.replies.pop_front() {
+            return Some(Output::Reply { channel, envelope: Box::new(envelope) });
+        }
+        self.router.wire.poll_send(self.now.instant)
+    }
+
+    /// When an [`Input::Tick`] is due, if nothing else happens before.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let draining = (!self.draining.is_empty()).then_some(self.drain_next);
+        [self.deadlines.next(), self.router.exchanges.next_deadline(), draining]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Whether an [`Input::Handshake`] has something to do.
+    pub fn has_handshakes(&self) -> bool {
+        !self.handshakes.is_empty()
+    }
+
+    /// What was counted.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Connections, devices and users at present.
+    pub fn sizes(&self) -> Sizes {
+        Sizes {
+            connections: self.router.wire.connections.len(),
+            devices: self.router.accounts.device_count(),
+            users: self.router.accounts.user_count(),
+            exchanges: self.router.exchanges.len(),
+            observations: self.router.observations.len().1,
+            commits: self.staging.len(),
+        }
+    }
+
+    fn on_accepted(&mut self, id: ConnectionId, peer: std::net::SocketAddr, listener: Listener) {
+        self.counters.accepted += 1;
+        let handshake = if self.is_full() { None } else { self.acceptor.accept().ok() };
+        let Some(handshake) = handshake else {
+            // A reset before the handshake costs the device least and us nothing.
+            self.counters.closed[CloseReason::Overloaded as usize] += 1;
+            let how = Closing::Reset;
+            return self.outputs.push_back(Output::Close { connection: id, how });
+        };
+        let now = self.now.instant;
+        let timers = &self.router.timers;
+        let connection = Connection::accepted(id, peer, listener, handshake, now, timers);
+        self.router.wire.connections.insert(id, connection);
+        self.schedule(id);
+        self.receive_again(id);
+    }
+
+    fn is_full(&self) -> bool {
+        self.router.wire.connections.len() >= self.settings.connections_max
+    }
+
+    /// Sees to what the input has left behind: requests that lost their device, connections that
+    /// cannot go on.
+    fn settle(&mut self) {
+        self.drain_some();
+        loop {
+            self.settle_unanswered();
+            let Some((id, reason)) = self.router.wire.poll_broken() else { break };
+            self.end(id, reason, Closing::Reset);
+        }
+    }
+
+    fn settle_unanswered(&mut self) {
+        while let Some((purpose, why)) = self.router.unanswered.pop_front() {
+            self.router.settle_unanswered(purpose, why);
+        }
+    }
+}
+
+/// How much a shard holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sizes {
+    /// Connections.
+    pub connections: usize,
+    /// Devices, online or not.
+    pub devices: usize,
+    /// Users.
+    pub users: usize,
+    /// Requests to devices awaiting a response, and observations.
+    pub exchanges: usize,
+    /// Observations of clients.
+    pub observations: usize,
+    /// Changes on their way to the store.
+    pub commits: usize,
+}

@@ -1,0 +1,81 @@
+//! Connections on their way to the shard of their user.
+//!
+//! A connection moves when everything that was sent to it is out, and before anything else is
+//! received: nothing is in flight then. It takes the request that named the user along, which is
+//! answered where it arrives.
+
+use super::Shard;
+use super::input::Output;
+use crate::connection::close::Closing;
+use crate::connection::moving::Moving;
+use crate::connection::{CloseReason, Connection, ConnectionId, Phase};
+use crate::limits::RECORD_BYTES_MAX;
+use crate::reject::Reject;
+use shared::coap::{Frame, Framed};
+use shared::ids::ShardId;
+
+use super::wire::Requester;
+
+impl Shard {
+    /// A connection belongs to another shard. It goes as soon as its sends have ended.
+    pub(super) fn begin_move(&mut self, id: ConnectionId, to: ShardId) {
+        self.router.wire.set_phase(id, Phase::Moving { to });
+        self.schedule(id);
+    }
+
+    /// Sends a connection off if it is to move and nothing of it is under way.
+    pub(super) fn move_if_idle(&mut self, id: ConnectionId) {
+        let until = self.now.instant + self.router.timers.not_signed_in;
+        let Some(connection) = self.router.wire.connections.get_mut(id) else { return };
+        let Phase::Moving { to } = connection.phase else { return };
+        if connection.output.is_idle() && !connection.is_gone() {
+            let state = Box::new(Moving::take(connection, until));
+            self.outputs.push_back(Output::Move { connection: id, to, state });
+        }
+    }
+
+    /// A connection has left for good: its slot here is free.
+    pub(super) fn on_moved(&mut self, id: ConnectionId) {
+        self.counters.moved_out += 1;
+        self.deadlines.clear(id.index);
+        self.router.wire.remove(id);
+    }
+
+    /// A connection could not go: it stays open here, and is told to come again.
+    pub(super) fn on_move_refused(&mut self, id: ConnectionId, state: Moving) {
+        self.router.wire.remove(id);
+        self.put_in(id, state.into_connection(id));
+        let Some(connection) = self.router.wire.connections.get_mut(id) else { return };
+        let Some(mut input) = connection.input.take() else { return self.receive_again(id) };
+        // The request that wanted to go is answered here, what follows is served as usual.
+        if let Ok(Framed::Whole(frame, len)) = Frame::parse(&input.text, RECORD_BYTES_MAX) {
+            let requester = Requester { connection: id, token: frame.token, no_response: 0 };
+            self.router.wire.refuse(&requester, &Reject::unavailable("try again"));
+            input.text.drain(..len);
+        }
+        if let Some(connection) = self.router.wire.connections.get_mut(id) {
+            connection.input = Some(input);
+        }
+        self.on_text(id, &[]);
+        self.receive_again(id);
+    }
+
+    /// A connection arrives, with the request that brings it here.
+    pub(super) fn on_moved_in(&mut self, id: ConnectionId, state: Moving) {
+        self.counters.moved_in += 1;
+        self.put_in(id, state.into_connection(id));
+        self.on_text(id, &[]);
+        self.move_if_idle(id);
+        self.receive_again(id);
+    }
+
+    fn put_in(&mut self, id: ConnectionId, connection: Connection) {
+        if self.is_full() {
+            self.outputs.push_back(Output::Close { connection: id, how: Closing::Reset });
+            self.counters.closed[CloseReason::Overloaded as usize] += 1;
+            return;
+        }
+        self.router.wire.connections.insert(id, connection);
+        self.schedule(id);
+    }
+}

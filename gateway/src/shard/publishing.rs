@@ -1,0 +1,203 @@
+//! Publish, unpublish, selection and discovery on a connection (device reference 8 and 9).
+
+use shared::coap::request::CBOR;
+use shared::coap::{CoapOption, Request, ResponseType};
+use shared::ocf::cbor::Writer;
+
+use super::Shard;
+use super::dispatch::Flow;
+use super::staging::{Change, Gate};
+use super::wire::Requester;
+use crate::account::{DeviceKey, record};
+use crate::connection::ConnectionId;
+use crate::directory::discovery::{self, Shape};
+use crate::directory::publish;
+use crate::directory::query::Query;
+use crate::directory::{Directory, publish as publishing};
+use crate::reject::{After, Reject};
+use crate::session::SignedIn;
+
+/// What the head and the options of an answer take.
+const ANSWER_OVERHEAD_BYTES: usize = 32;
+
+impl Shard {
+    /// POST `/oic/rd`.
+    pub(super) fn publish(
+        &mut self,
+        id: ConnectionId,
+        who: SignedIn,
+        requester: &Requester,
+        body: &[u8],
+    ) -> Result<Flow, Reject> {
+        let key = who.device();
+        let origin = self.router.accounts.origin(key);
+        let gate = Gate::Account(origin.user, origin.device);
+        if self.staging.is_closed(gate) {
+            return self.wait_at(gate);
+        }
+        let answer_bytes_max =
+            self.router.wire.message_bytes_max(id).saturating_sub(ANSWER_OVERHEAD_BYTES);
+        let before = self.router.accounts[key].directory.as_ref();
+        let limits = &self.router.limits;
+        let published = publishing::publish(origin.device, before, body, answer_bytes_max, limits)?;
+        if !published.changed {
+            self.router.wire.answer_cbor(requester, ResponseType::Changed, &published.echo);
+            return Ok(Flow::Next);
+        }
+        self.check_commits().map_err(as_failed_publish)?;
+        self.staging.close(gate);
+        let write = record::put_directory(origin.user, origin.device, Some(&published.directory));
+        let change = Change::Links {
+            device: key,
+            directory: Some(published.directory),
+            gone: Vec::new(),
+            requester: *requester,
+            echo: Some(published.echo),
+        };
+        self.commit([write], change, Some(gate));
+        Ok(Flow::Next)
+    }
+
+    /// DELETE `/oic/rd`.
+    pub(super) fn unpublish(
+        &mut self,
+        id: ConnectionId,
+        who: SignedIn,
+        requester: &Requester,
+        request: &Request<'_>,
+    ) -> Result<Flow, Reject> {
+        let key = who.device();
+        let origin = self.router.accounts.origin(key);
+        let mut instances = Vec::new();
+        for (name, value) in request.query() {
+            match name {
+                "di" if value.parse() != Ok(origin.device) => {
+                    return Err(Reject::bad_request("di is not the session's"));
+                }
+                "ins" => instances
+                    .push(value.parse().map_err(|_| Reject::bad_request("ins is not a number"))?),
+                _ => {}
+            }
+        }
+        let gate = Gate::Account(origin.user, origin.device);
+        if self.staging.is_closed(gate) {
+            return self.wait_at(gate);
+        }
+        let directory = self.router.accounts[key].directory.as_ref();
+        let Some((rest, gone)) =
+            directory.and_then(|directory| publish::unpublish(directory, &instances))
+        else {
+            self.router.wire.answer(requester, ResponseType::Deleted, |_| {});
+            return Ok(Flow::Next);
+        };
+        debug_assert_eq!(id, requester.connection);
+        self.check_commits()?;
+        self.staging.close(gate);
+        let write = record::put_directory(origin.user, origin.device, rest.as_ref());
+        let change =
+            Change::Links { device: key, directory: rest, gone, requester: *requester, echo: None };
+        self.commit([write], change, Some(gate));
+        Ok(Flow::Next)
+    }
+
+    /// Other links of a device are durable, or were refused.
+    pub(super) fn links_committed(
+        &mut self,
+        key: DeviceKey,
+        directory: Option<Directory>,
+        gone: &[String],
+        requester: &Requester,
+        echo: Option<&[u8]>,
+        done: bool,
+    ) {
+        if !done {
+            let reject = as_failed_publish(Reject::unavailable("try again"));
+            self.refuse(requester, &reject);
+            return;
+        }
+        let device = &mut self.router.accounts[key];
+        device.directory = directory;
+        // What a device says of itself may be different after a publish.
+        device.traffic.projection = None;
+        let user = device.user;
+        let user = &mut self.router.accounts[user];
+        user.links_version = user.links_version.wrapping_add(1);
+        if !gone.is_empty() {
+            self.router.end_unpublished(key, gone);
+        }
+        match echo {
+            Some(echo) => {
+                self.counters.publishes += 1;
+                self.router.wire.answer_cbor(requester, ResponseType::Changed, echo);
+            }
+            None => self.router.wire.answer(requester, ResponseType::Deleted, |_| {}),
+        }
+    }
+
+    /// GET `/oic/rd`: a bias for choosing among directories; there is one.
+    pub(super) fn select_directory(&mut self, requester: &Requester) {
+        let mut body = Vec::with_capacity(48);
+        let mut out = Writer(&mut body);
+        out.map(3).text("rt").array(1).text("oic.wk.rd");
+        out.text("if").array(1).text("oic.if.baseline").text("sel").unsigned(0);
+        self.router.wire.answer_cbor(requester, ResponseType::Content, &body);
+    }
+
+    /// GET `/oic/res`: the links of all devices of the session's user, and of nobody else.
+    pub(super) fn discover(
+        &mut self,
+        id: ConnectionId,
+        who: SignedIn,
+        requester: &Requester,
+        request: &Request<'_>,
+    ) -> Result<(), Reject> {
+        let query = Query::parse(request.query())?;
+        self.counters.discoveries += 1;
+        let etag = self.discovery_tag(who);
+        let known = |option: shared::coap::Opt<'_>| {
+            option.name() == CoapOption::ETag && option.value == etag
+        };
+        if request.options.into_iter().any(known) {
+            self.router.wire.answer(requester, ResponseType::Valid, |message| {
+                message.named(CoapOption::ETag, &etag);
+            });
+            return Ok(());
+        }
+        let shape = if request.accept == Some(CBOR) { Shape::Old } else { Shape::Ocf };
+        let listener = self.router.wire.connections.get(id).map(|connection| connection.listener);
+        let endpoint = self.settings.endpoint(listener);
+        // Accounts and wire are parts of the same router: the wire is taken by itself here.
+        let crate::proxy::Router { wire, accounts, .. } = &mut self.router;
+        let accounts: &crate::account::Accounts = accounts;
+        let devices = accounts[who.user()].devices.iter().filter_map(|&key| {
+            let device = &accounts[key];
+            device.directory.as_ref().map(|directory| (device.id, directory))
+        });
+        wire.answer(requester, ResponseType::Content, |message| {
+            message.named(CoapOption::ETag, &etag);
+            match shape {
+                Shape::Ocf => drop(message.ocf_content()),
+                Shape::Old => {
+                    message.option_uint(CoapOption::ContentFormat.into(), u32::from(CBOR));
+                }
+            }
+            message.payload_with(|out| discovery::write(out, devices, &query, shape, endpoint));
+        });
+        Ok(())
+    }
+
+    /// Changes whenever links of the user change, and with every start of the shard.
+    fn discovery_tag(&self, who: SignedIn) -> [u8; 8] {
+        let version = self.router.accounts[who.user()].links_version;
+        let mut tag = [0; 8];
+        tag[..4].copy_from_slice(&self.epoch.to_be_bytes());
+        tag[4..].copy_from_slice(&version.to_be_bytes());
+        tag
+    }
+}
+
+/// A device does not publish again by itself on the same connection: after a failure it is made to
+/// sign in again (device reference 8.1).
+fn as_failed_publish(reject: Reject) -> Reject {
+    Reject { after: After::CloseUnlessMended, ..reject }
+}
