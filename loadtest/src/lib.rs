@@ -7,6 +7,7 @@
 //!             ├─► state                                 what devices keep over runs
 //!             └─► stats ─► report, progress             what came of it
 //! demo ─► gateway, api, swarm                           a whole cloud, as processes
+//! driver ─► device                                      a few devices on sockets, for tests
 //! ```
 //!
 //! Reading order: [`device`], [`scenario`], [`swarm`], [`stats`], [`report`], then [`demo`]. `device`
@@ -16,6 +17,7 @@ pub mod config;
 pub mod credentials;
 pub mod demo;
 pub mod device;
+pub mod driver;
 pub mod files;
 pub mod http;
 pub mod io;

@@ -245,11 +245,12 @@ impl Cloud {
         Ok(remembered.devices.get(&0).map(|entry| entry.memory.di))
     }
 
-    /// Stops swarm, api and gateway, in this order.
+    /// Stops swarm, api and gateway, in this order. `demo.json` goes first.
     ///
     /// # Errors
     /// If one cannot be waited for.
     pub fn stop(mut self) -> Result<()> {
+        self.installation.forget_facts()?;
         self.processes.stop_all()
     }
 }

@@ -2,7 +2,7 @@
 //! start, continued at the next ones.
 //!
 //! ```text
-//! demo.json           what a person or test needs to know, once everything is ready
+//! demo.json           what a person or test needs to know, as long as everything is ready
 //! installation.json   the cloud's id, the users and their tokens, the ports: what continues
 //! certificates/       authorities, the cloud's certificate, a device's
 //! gateway.toml  api.toml  credentials.json  tokens
@@ -121,6 +121,7 @@ impl Installation {
     }
 
     fn write(&self, settings: &Settings) -> Result<()> {
+        self.forget_facts()?;
         let kept = serde_json::to_vec_pretty(&self.kept)?;
         write_atomically(&self.path("installation.json"), &kept, Readers::Owner)?;
         write_atomically(&self.path("tokens"), self.tokens(settings).as_bytes(), Readers::Owner)?;
@@ -202,6 +203,16 @@ impl Installation {
             ("credentials", table([("file", text(&self.path("credentials.json")))]).into()),
             ("log", table([("format", "text".into())]).into()),
         ])
+    }
+
+    /// Removes `demo.json`: what it says is not so, or no longer.
+    pub(super) fn forget_facts(&self) -> Result<()> {
+        match fs::remove_file(self.path("demo.json")) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).context("cannot remove demo.json")
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A file of the directory.

@@ -107,6 +107,8 @@ impl Processes {
             .arg(std::process::id().to_string())
             .arg(&binary)
             .args(arguments)
+            // Logs are read in files.
+            .env("NO_COLOR", "1")
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
             // Ctrl-C is for us; we tell them in order.

@@ -51,7 +51,7 @@ pub use pace::Pace;
 pub use resources::{CLOUD_CONF_HREF, Kind};
 pub use server::Server;
 pub use stack::Stack;
-pub use station::Station;
+pub use station::{Driven, Station};
 pub use step::{Failure, Step};
 
 use conf::ConfWrite;

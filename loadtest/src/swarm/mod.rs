@@ -7,9 +7,10 @@
 //!            └── Snapshot ► viewer └──► Mediator ───┘ ═ HTTPS ═► api
 //! ```
 //!
-//! Reading order: [`core`], [`slot`], [`activity`], [`live`].
+//! Reading order: [`core`], [`slot`], [`arrivals`], [`activity`], [`live`].
 
 mod activity;
+mod arrivals;
 mod core;
 mod live;
 mod slot;
