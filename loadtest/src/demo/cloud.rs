@@ -123,9 +123,14 @@ impl Cloud {
     ) -> Result<Self> {
         let processes = Processes::new(binaries.demo.clone());
         let mut cloud = Self { installation, processes, binaries, gateway_pid: 0, api_pid: 0 };
-        cloud.start_gateway(interrupts)?;
-        cloud.start_api(interrupts)?;
-        Ok(cloud)
+        let started = cloud.start_gateway(interrupts).and_then(|()| cloud.start_api(interrupts));
+        match started {
+            Ok(()) => Ok(cloud),
+            Err(error) => {
+                cloud.processes.stop_all()?;
+                Err(error)
+            }
+        }
     }
 
     /// Starts the gateway, again if it was stopped or killed, and waits until it accepts devices.

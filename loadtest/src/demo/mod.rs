@@ -6,7 +6,7 @@
 //!                 └─► Cloud  processes: gateway ─ready─► api ─ready─► swarm ─online─► demo.json
 //! ```
 //!
-//! Reading order: [`installation`], [`cloud`], then [`processes`] and [`ready`], which it is made of.
+//! Reading order: [`installation`], [`cloud`], then [`processes`] and `ready`, which it is made of.
 
 pub mod certificates;
 pub mod cloud;

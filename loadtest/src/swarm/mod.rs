@@ -7,7 +7,7 @@
 //!            └── Snapshot ► viewer └──► Mediator ───┘ ═ HTTPS ═► api
 //! ```
 //!
-//! Reading order: [`core`], [`slot`], [`arrivals`], [`activity`], [`live`].
+//! Reading order: `core`, `slot`, `arrivals`, `activity`, `live`.
 
 mod activity;
 mod arrivals;
