@@ -1,6 +1,6 @@
 //! The command line of `ocf-swarm`: what was typed becomes a [`Swarm`].
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 use std::time::Duration;
@@ -111,12 +111,19 @@ pub struct Arguments {
     /// Threads that drive devices; one per core if not given.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
+    /// Connect here, whatever address devices were told.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub connect: Option<SocketAddr>,
     /// Local address to connect from; several are taken in turn, 20 000 connections each.
     #[arg(long, value_name = "ADDRESS")]
     pub source: Vec<IpAddr>,
     /// Write the result as JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Make this file when all devices are online with their links published, or have failed; it
+    /// says how many: {"ready": n, "failed": n}.
+    #[arg(long, value_name = "FILE")]
+    pub online_file: Option<PathBuf>,
     /// Plain lines instead of a progress bar.
     #[arg(long)]
     pub headless: bool,
@@ -217,6 +224,7 @@ impl Arguments {
             scenario: self.scenario()?,
             state: self.state,
             cores,
+            connect: self.connect,
             sources: self.source,
         })
     }

@@ -24,6 +24,7 @@ use rustls::{
     SupportedProtocolVersion,
 };
 use shared::ids::DeviceId;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// The OCF identity certificates' extended key usage.
 const OCF_IDENTITY: &[u64] = &[1, 3, 6, 1, 4, 1, 44924, 1, 6];
@@ -163,7 +164,8 @@ pub(crate) fn trust_anchors(path: &Path) -> Result<RootCertStore> {
 /// Makes identity certificates. They share a key, since only their names matter to a cloud.
 struct IdentityIssuer {
     issuer: Issuer<'static, KeyPair>,
-    ca: CertificateDer<'static>,
+    /// Follows a device's certificate, unless it is a root, which nobody sends.
+    intermediate: Option<CertificateDer<'static>>,
     key: KeyPair,
     signing_key: Arc<dyn SigningKey>,
 }
@@ -177,10 +179,13 @@ impl IdentityIssuer {
         let certificate = certificates(ca)?.swap_remove(0);
         let issuer = Issuer::from_ca_cert_der(&certificate, ca_key)
             .with_context(|| format!("{} is no certificate of a CA", ca.display()))?;
+        let (_, parsed) = X509Certificate::from_der(&certificate)?;
+        let is_root = parsed.subject() == parsed.issuer();
         let key = KeyPair::generate()?;
         let der = PrivateKeyDer::try_from(key.serialize_der()).map_err(anyhow::Error::msg)?;
         let signing_key = aws_lc_rs::default_provider().key_provider.load_private_key(der)?;
-        Ok(Self { issuer, ca: certificate, key, signing_key })
+        let intermediate = (!is_root).then(|| certificate.clone());
+        Ok(Self { issuer, intermediate, key, signing_key })
     }
 
     /// A certificate with the name of this device (device reference 3.3).
@@ -196,7 +201,7 @@ impl IdentityIssuer {
             ExtendedKeyUsagePurpose::Other(OCF_IDENTITY.to_vec()),
         ];
         let certificate = params.signed_by(&self.key, &self.issuer)?;
-        let chain = vec![certificate.der().clone(), self.ca.clone()];
+        let chain = [certificate.der()].into_iter().chain(&self.intermediate).cloned().collect();
         Ok(CertifiedKey::new(chain, self.signing_key.clone()))
     }
 }

@@ -6,14 +6,19 @@
 //!             ├─► mediator ─► http                      tokens from the API
 //!             ├─► state                                 what devices keep over runs
 //!             └─► stats ─► report, progress             what came of it
+//! demo ─► gateway, api, swarm                           a whole cloud, as processes
+//! driver ─► device                                      a few devices on sockets, for tests
 //! ```
 //!
-//! Reading order: [`device`], [`scenario`], [`swarm`], [`stats`], [`report`]. `device` and `scenario`
-//! are pure; files marked (I/O) touch the world.
+//! Reading order: [`device`], [`scenario`], [`swarm`], [`stats`], [`report`], then [`demo`]. `device`
+//! and `scenario` are pure; files marked (I/O) touch the world.
 
 pub mod config;
 pub mod credentials;
+pub mod demo;
 pub mod device;
+pub mod driver;
+pub mod files;
 pub mod http;
 pub mod io;
 pub mod mediator;

@@ -125,19 +125,41 @@ async fn register(access: &Access) -> Result<Vec<UserId>> {
     let mut connection = access.api.connect().await.context("cannot reach the API")?;
     let mut users = Vec::with_capacity(access.tokens.len());
     for (token, number) in access.tokens.iter().zip(1..) {
-        let (status, body) =
-            connection.send(Method::POST, "/api/v1/mediator", Some(token), None).await?;
-        if status != StatusCode::OK {
-            bail!(
-                "the API answered {status} when the Mediator of user {number} registered; its \
-                 token needs the mediator right"
-            );
+        let mut wait = FIRST_WAIT;
+        let mut tried = 0;
+        let (status, body) = loop {
+            tried += 1;
+            let path = "/api/v1/mediator";
+            let answer = connection.send(Method::POST, path, Some(token), None).await?;
+            if tried == TRIES || !is_overload(answer.0) {
+                break answer;
+            }
+            tokio::time::sleep(wait).await;
+            wait *= 2;
+        };
+        match status {
+            StatusCode::OK => {}
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => bail!(
+                "the API answered {status} to the Mediator of user {number}: its token is unknown \
+                 or lacks the mediator right"
+            ),
+            _ => bail!("the API answered {status} to the Mediator of user {number}"),
         }
         let registration: Registration = serde_json::from_slice(&body)
             .context("the API's answer to a Mediator has another shape")?;
         users.push(registration.uid);
     }
     Ok(users)
+}
+
+/// Worth another try.
+fn is_overload(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT
+            | StatusCode::TOO_MANY_REQUESTS
+    )
 }
 
 /// Works on jobs, a few at a time.
@@ -216,7 +238,7 @@ async fn ask(access: &Access, connection: &mut Option<Connection>, job: &Job) ->
     let (status, body) = connection.send(Method::POST, path, Some(token), Some(body)).await?;
     Ok(match status {
         StatusCode::CREATED => Answer::Token(serde_json::from_slice(&body)?),
-        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => Answer::Later(status),
+        _ if is_overload(status) => Answer::Later(status),
         _ => Answer::Refused(status),
     })
 }

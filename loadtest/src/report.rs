@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::stats::{Stats, StepStats};
 use crate::swarm::Outcome;
@@ -40,6 +40,15 @@ pub struct Report {
     pub breaches: Vec<Counted>,
     /// The steps that occurred, in the order of a device's life.
     pub steps: Vec<StepReport>,
+}
+
+/// How many devices came online, as `--online-file` says it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, Serialize)]
+pub struct Arrived {
+    /// Devices that are signed in with their links published.
+    pub ready: u64,
+    /// Devices that have given up, or never got a configuration.
+    pub failed: u64,
 }
 
 /// Something that was counted.

@@ -55,7 +55,7 @@ impl StateFile {
     /// # Errors
     /// If it cannot be read or written, or is no state file.
     pub fn open(path: &Path) -> Result<(Self, Remembered)> {
-        let remembered = read(path).with_context(|| format!("state file {}", path.display()))?;
+        let remembered = read(path)?;
         let file = rewrite(path, &remembered)
             .with_context(|| format!("cannot write the state file {}", path.display()))?;
         let (entries, inbox) = channel();
@@ -83,7 +83,15 @@ impl StateFile {
     }
 }
 
-fn read(path: &Path) -> Result<Remembered> {
+/// What a state file holds; nothing if there is none.
+///
+/// # Errors
+/// If it cannot be read, or is no state file.
+pub fn read(path: &Path) -> Result<Remembered> {
+    parse(path).with_context(|| format!("state file {}", path.display()))
+}
+
+fn parse(path: &Path) -> Result<Remembered> {
     let mut remembered = Remembered::default();
     let text = match std::fs::read(path) {
         Ok(text) => text,

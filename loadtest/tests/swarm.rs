@@ -4,10 +4,13 @@
 mod support;
 
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
 use clap::Parser;
 use loadtest::config::Arguments;
-use loadtest::device::Step;
+use loadtest::credentials::{Credentials, DeviceCertificate, TlsVersion};
+use loadtest::device::{Device, Event, Kind, Pace, Settings, Step};
+use loadtest::driver::Driver;
 use loadtest::report::Report;
 use loadtest::swarm::Outcome;
 use support::Cloud;
@@ -112,6 +115,29 @@ fn devices_sign_off_at_the_end_when_they_are_told_to() {
     assert_eq!(outcome.end.ready, 10);
     assert_eq!(outcome.stats.counts(Step::SignOff), (10, 0));
     assert_eq!(cloud.seen().sign_offs, 10);
+}
+
+/// What end-to-end tests do with single devices.
+#[test]
+fn one_fussy_device_is_driven_by_the_thread_of_a_test() {
+    let cloud = Cloud::start();
+    let certificate = DeviceCertificate::Manufacturer {
+        chain: cloud.path("device.pem"),
+        key: cloud.path("device.key"),
+    };
+    let version = TlsVersion::Tls12;
+    let credentials = Credentials::load(&cloud.path("ca.pem"), &certificate, version).unwrap();
+    let settings = Settings { pace: Pace::scaled(0.01).unwrap(), ..Settings::default() };
+    let mut driver = Driver::new(Device::new(&settings, Kind::Light, 1, 1), &credentials);
+    driver.station.configure(cloud.conf(), driver.now());
+    let published = |device: &Device, _: &[Event]| device.is_published();
+    assert!(driver.run_until(Duration::from_secs(60), published).unwrap());
+    driver.cut();
+    assert!(!driver.station.is_signed_in());
+    let signed_in = |device: &Device, _: &[Event]| device.is_signed_in();
+    assert!(driver.run_until(Duration::from_secs(60), signed_in).unwrap());
+    assert_eq!(cloud.seen().publishes, 1);
+    assert!(!driver.events.iter().any(|event| matches!(event, Event::Breach(_))));
 }
 
 #[test]

@@ -119,11 +119,6 @@ impl Station<Asker> {
         self.line.send(|out| request.write(out, Token::from_u64(number)));
         number
     }
-
-    /// Sends bytes as they are, in a TLS record of their own: for what a client must not say.
-    pub fn send_raw(&mut self, bytes: &[u8]) {
-        self.line.send(|out| out.extend_from_slice(bytes));
-    }
 }
 
 fn understood<'a>(ask: &Ask<'a>) -> (Step, ClientRequest<'a>) {

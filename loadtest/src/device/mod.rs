@@ -10,7 +10,7 @@
 //! [`Stack::Fussy`] device has the weaknesses of the real one too and names every rule of 1.3 that the
 //! cloud breaks; that is what tests use. [`Pace`] scales its waits for load tests.
 //!
-//! Reading order: [`input`], [`station`], [`registration`], [`link`], then [`server`] and [`client`].
+//! Reading order: `input`, `station`, `registration`, `link`, then `server` and `client`.
 
 mod answers;
 mod breach;
@@ -51,7 +51,7 @@ pub use pace::Pace;
 pub use resources::{CLOUD_CONF_HREF, Kind};
 pub use server::Server;
 pub use stack::Stack;
-pub use station::Station;
+pub use station::{Driven, Station};
 pub use step::{Failure, Step};
 
 use conf::ConfWrite;

@@ -49,6 +49,42 @@ pub(super) trait Application {
     fn poll_timeout(&self) -> Option<Instant>;
 }
 
+/// What whoever drives a device or client, of whatever sort, needs of it.
+pub trait Driven {
+    /// See [`Station::handle`].
+    fn handle(&mut self, input: Input<'_>, now: Instant);
+    /// See [`Station::poll_output`].
+    fn poll_output(&mut self) -> Option<Output>;
+    /// See [`Station::poll_timeout`].
+    fn poll_timeout(&self) -> Option<Instant>;
+    /// See [`Station::di`].
+    fn di(&self) -> DeviceId;
+    /// See [`Station::cis`].
+    fn cis(&self) -> Option<&str>;
+}
+
+impl<A: Application> Driven for Station<A> {
+    fn handle(&mut self, input: Input<'_>, now: Instant) {
+        Self::handle(self, input, now);
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        Self::poll_output(self)
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        Self::poll_timeout(self)
+    }
+
+    fn di(&self) -> DeviceId {
+        Self::di(self)
+    }
+
+    fn cis(&self) -> Option<&str> {
+        Self::cis(self)
+    }
+}
+
 /// A device or client, without I/O, clock and randomness of its own.
 ///
 /// Feed it with [`handle`](Self::handle), then drain [`poll_output`](Self::poll_output), then wait
@@ -115,6 +151,11 @@ impl<A: Application> Station<A> {
     /// Ends the session and keeps the account; [`Input::SwitchedOn`] begins the next one.
     pub fn sign_out(&mut self, now: Instant) {
         self.registration.sign_out(&mut self.line, now);
+    }
+
+    /// Sends bytes as they are, in a TLS record of their own: for what nobody should say.
+    pub fn send_raw(&mut self, bytes: &[u8]) {
+        self.line.send(|out| out.extend_from_slice(bytes));
     }
 
     /// Takes an input. Runs to completion, never waits.

@@ -3,7 +3,8 @@
 use shared::ocf::cbor::Writer;
 use shared::time::Instant;
 
-use super::core::{Core, Plans};
+use super::arrivals::Plans;
+use super::core::Core;
 use super::slot::{Actor, Target, TargetKind};
 use crate::device::{Answer, Ask, Failure, Step, discovered_links};
 

@@ -7,14 +7,15 @@
 //!            └── Snapshot ► viewer └──► Mediator ───┘ ═ HTTPS ═► api
 //! ```
 //!
-//! Reading order: [`core`], [`slot`], [`activity`], [`live`].
+//! Reading order: `core`, `slot`, `arrivals`, `activity`, `live`.
 
 mod activity;
+mod arrivals;
 mod core;
 mod live;
 mod slot;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -52,6 +53,8 @@ pub struct Swarm {
     pub state: Option<PathBuf>,
     /// How many threads drive devices.
     pub cores: usize,
+    /// Where devices connect, whatever address they were told.
+    pub connect: Option<SocketAddr>,
     /// Local addresses to connect from; when empty, whatever the kernel takes.
     pub sources: Vec<IpAddr>,
 }
@@ -140,6 +143,7 @@ impl Swarm {
             clock,
             cores: self.cores,
             users: mediator.users().len(),
+            connect: self.connect,
             remembered,
         });
         let start = |number| {

@@ -4,7 +4,7 @@ use shared::ids::DeviceId;
 use shared::ring::SocketId;
 use shared::time::Instant;
 
-use crate::device::{Client, CloudConf, Device, DiscoveredLink, Input, Memory, Output};
+use crate::device::{Client, CloudConf, Device, DiscoveredLink, Driven, Input, Memory, Output};
 use crate::state::Entry;
 
 /// One device or client.
@@ -25,7 +25,7 @@ pub(super) enum Phase {
     /// The Mediator was asked; the request was due then.
     Provisioning(Instant),
     /// It will be switched on when its timer fires; configured first, unless it was before.
-    Arriving(Option<CloudConf>),
+    Arriving(Option<Box<CloudConf>>),
     Living,
     /// The Mediator got no token for it.
     Unprovisioned,
@@ -91,11 +91,39 @@ impl ActiveClient {
 }
 
 impl Actor {
-    pub(super) fn handle(&mut self, input: Input<'_>, now: Instant) {
+    /// What both sorts have in common.
+    fn driven(&self) -> &dyn Driven {
         match self {
-            Self::Device(device) => device.handle(input, now),
-            Self::Client(active) => active.client.handle(input, now),
+            Self::Device(device) => device,
+            Self::Client(active) => &active.client,
         }
+    }
+
+    fn driven_mut(&mut self) -> &mut dyn Driven {
+        match self {
+            Self::Device(device) => device,
+            Self::Client(active) => &mut active.client,
+        }
+    }
+
+    pub(super) fn handle(&mut self, input: Input<'_>, now: Instant) {
+        self.driven_mut().handle(input, now);
+    }
+
+    pub(super) fn poll_output(&mut self) -> Option<Output> {
+        self.driven_mut().poll_output()
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.driven().poll_timeout()
+    }
+
+    pub(super) fn di(&self) -> DeviceId {
+        self.driven().di()
+    }
+
+    pub(super) fn cis(&self) -> Option<&str> {
+        self.driven().cis()
     }
 
     pub(super) fn configure(&mut self, conf: CloudConf, now: Instant) {
@@ -106,34 +134,6 @@ impl Actor {
                 debug_assert_eq!(answer, shared::coap::ResponseType::Changed);
             }
             Self::Client(active) => active.client.configure(conf, now),
-        }
-    }
-
-    pub(super) fn poll_output(&mut self) -> Option<Output> {
-        match self {
-            Self::Device(device) => device.poll_output(),
-            Self::Client(active) => active.client.poll_output(),
-        }
-    }
-
-    pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        match self {
-            Self::Device(device) => device.poll_timeout(),
-            Self::Client(active) => active.client.poll_timeout(),
-        }
-    }
-
-    pub(super) fn di(&self) -> DeviceId {
-        match self {
-            Self::Device(device) => device.di(),
-            Self::Client(active) => active.client.di(),
-        }
-    }
-
-    pub(super) fn cis(&self) -> Option<&str> {
-        match self {
-            Self::Device(device) => device.cis(),
-            Self::Client(active) => active.client.cis(),
         }
     }
 
@@ -160,3 +160,6 @@ impl Slot {
         Entry { number: self.number, kind, memory: self.actor.memory() }
     }
 }
+
+/// Swarms have very many of them; see also the bound of a device itself.
+const _: () = assert!(size_of::<Slot>() <= 504);

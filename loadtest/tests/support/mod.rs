@@ -8,6 +8,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use loadtest::device::CloudConf;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::server::WebPkiClientVerifier;
@@ -27,6 +28,7 @@ const SID: CloudId = CloudId::from_bytes([0xc1; 16]);
 pub(crate) struct Cloud {
     pub(crate) directory: TempDir,
     pub(crate) api: SocketAddr,
+    cis: String,
     seen: Arc<Mutex<Seen>>,
 }
 
@@ -54,13 +56,20 @@ impl Cloud {
         let (coap_address, api_address) = (coap.local_addr().unwrap(), api.local_addr().unwrap());
         serve(coap, tls.clone(), seen.clone(), coap_connection);
         let cis = format!("coaps+tcp://{coap_address}");
-        serve(api, tls, seen.clone(), move |stream, seen| api_connection(stream, seen, &cis));
+        let told = cis.clone();
+        serve(api, tls, seen.clone(), move |stream, seen| api_connection(stream, seen, &told));
         std::fs::write(directory.path().join("tokens"), "first\n\nsecond\n").unwrap();
-        Self { directory, api: api_address, seen }
+        Self { directory, api: api_address, cis, seen }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
+    }
+
+    /// What a Mediator would write to a device.
+    pub(crate) fn conf(&self) -> CloudConf {
+        let token = Some("single-use".into());
+        CloudConf { cis: self.cis.as_str().into(), sid: SID, provider: None, token }
     }
 
     pub(crate) fn seen(&self) -> Seen {

@@ -8,7 +8,7 @@
 //!  └── gave up, erased                     Waiting(refresh) ─► Trying ◄───────────────────────┘
 //! ```
 //!
-//! How answers are read is in [`answered`]; Pings are in [`pings`].
+//! How answers are read is in `answered`; Pings are in `pings`.
 
 mod answered;
 mod pings;

@@ -1,0 +1,57 @@
+//! When a part of the demo is ready (I/O): asked again and again, but never longer than the process
+//! lives that is asked.
+
+use std::net::{SocketAddr, TcpStream};
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use hyper::{Method, StatusCode};
+
+use super::processes::Processes;
+use crate::http::Https;
+
+/// Between two questions.
+const AGAIN_AFTER: Duration = Duration::from_millis(50);
+/// How long one question may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The demo was interrupted while it waited.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+pub struct Interrupted;
+
+/// Asks until the answer is yes.
+///
+/// # Errors
+/// [`Interrupted`], or the death of a process: a part that has died will not get ready.
+pub(super) fn wait_until(
+    processes: &mut Processes,
+    interrupts: &Receiver<()>,
+    mut is_ready: impl FnMut() -> bool,
+) -> Result<()> {
+    while !is_ready() {
+        if interrupts.try_recv().is_ok() {
+            return Err(Interrupted.into());
+        }
+        if let Some(death) = processes.wait(AGAIN_AFTER)? {
+            bail!("{death}");
+        }
+    }
+    Ok(())
+}
+
+/// Whether somebody accepts connections there.
+pub(super) fn accepts(address: SocketAddr) -> bool {
+    TcpStream::connect_timeout(&address, PATIENCE).is_ok()
+}
+
+/// Whether `GET /readyz` is answered 200.
+pub(super) fn answers_ready(runtime: &tokio::runtime::Runtime, api: &Https) -> bool {
+    let ask = async {
+        let mut connection = api.connect().await?;
+        connection.send(Method::GET, "/readyz", None, None).await
+    };
+    let answer = runtime.block_on(async { tokio::time::timeout(PATIENCE, ask).await });
+    matches!(answer, Ok(Ok((StatusCode::OK, _))))
+}
