@@ -31,7 +31,10 @@ pub async fn read(
 ) -> Result<Bytes, Problem> {
     let too_large = || Problem::too_large("the body is longer than this service takes");
     let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-    if announced.and_then(|length| length.parse().ok()).is_some_and(|len: u64| len > bytes_max as u64) {
+    if announced
+        .and_then(|length| length.parse().ok())
+        .is_some_and(|len: u64| len > bytes_max as u64)
+    {
         return Err(too_large());
     }
     let read = tokio::time::timeout(within, Limited::new(body, bytes_max).collect());
@@ -39,9 +42,7 @@ pub async fn read(
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(_)) => Err(Problem::bad_request("the body broke off")),
-        Err(_) => {
-            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"))
-        }
+        Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time")),
     }
 }
 
@@ -92,7 +93,10 @@ impl PieceWriter {
 /// A body that is written while it is made. Each piece has to be read within this time.
 pub fn pieces(within: Duration) -> (PieceWriter, Body) {
     let (writer, reader) = mpsc::channel(1);
-    (PieceWriter { pieces: writer, within }, Body::new(PieceReader { pieces: reader, ended: false }))
+    (
+        PieceWriter { pieces: writer, within },
+        Body::new(PieceReader { pieces: reader, ended: false }),
+    )
 }
 
 struct PieceReader {

@@ -236,7 +236,8 @@ impl Validate for Limits {
             ("limits.header_bytes", self.header_bytes, 8 << 10..=256 << 10),
         ] {
             if !range.contains(&bytes) {
-                let problem = format!("{bytes} is not between {} and {}", range.start(), range.end());
+                let problem =
+                    format!("{bytes} is not between {} and {}", range.start(), range.end());
                 return Err(Invalid::new(key, problem));
             }
         }

@@ -76,8 +76,7 @@ pub(crate) fn load(path: &Path) -> Result<Vec<(TokenDigest, Caller)>, Credential
 fn parse(text: &str, path: &Path) -> Result<Vec<(TokenDigest, Caller)>, CredentialsError> {
     let entries: Vec<Entry> = serde_json::from_str(text)
         .map_err(|cause| CredentialsError::Malformed { path: path.into(), cause })?;
-    let invalid =
-        |entry, problem| CredentialsError::Invalid { path: path.into(), entry, problem };
+    let invalid = |entry, problem| CredentialsError::Invalid { path: path.into(), entry, problem };
     if entries.len() > CREDENTIALS_MAX {
         return Err(invalid(CREDENTIALS_MAX + 1, "more than 100000 entries"));
     }

@@ -147,7 +147,9 @@ impl Problem {
             Failure::DeviceAnsweredBadly => {
                 Self::new(StatusCode::BAD_GATEWAY, "the device's answer makes no sense")
             }
-            Failure::TooLargeForDevice => Self::too_large("the body is larger than the device takes"),
+            Failure::TooLargeForDevice => {
+                Self::too_large("the body is larger than the device takes")
+            }
             Failure::AnswerTooLarge => {
                 Self::new(StatusCode::BAD_GATEWAY, "the answer is larger than can be passed on")
             }
@@ -241,11 +243,34 @@ mod tests {
     #[test]
     fn a_coap_answer_becomes_the_http_answer_of_the_table() {
         for (class, detail, http) in [
-            (2, 1, 200), (2, 2, 200), (2, 3, 502), (2, 4, 200), (2, 5, 200), (2, 31, 502),
-            (4, 0, 400), (4, 1, 403), (4, 2, 400), (4, 3, 403), (4, 4, 404), (4, 5, 405),
-            (4, 6, 502), (4, 8, 502), (4, 9, 409), (4, 12, 412), (4, 13, 413), (4, 15, 415),
-            (4, 29, 400), (5, 0, 502), (5, 1, 501), (5, 2, 502), (5, 3, 503), (5, 4, 504),
-            (5, 5, 502), (5, 30, 502), (0, 1, 502), (7, 1, 502),
+            (2, 1, 200),
+            (2, 2, 200),
+            (2, 3, 502),
+            (2, 4, 200),
+            (2, 5, 200),
+            (2, 31, 502),
+            (4, 0, 400),
+            (4, 1, 403),
+            (4, 2, 400),
+            (4, 3, 403),
+            (4, 4, 404),
+            (4, 5, 405),
+            (4, 6, 502),
+            (4, 8, 502),
+            (4, 9, 409),
+            (4, 12, 412),
+            (4, 13, 413),
+            (4, 15, 415),
+            (4, 29, 400),
+            (5, 0, 502),
+            (5, 1, 501),
+            (5, 2, 502),
+            (5, 3, 503),
+            (5, 4, 504),
+            (5, 5, 502),
+            (5, 30, 502),
+            (0, 1, 502),
+            (7, 1, 502),
         ] {
             let code = Code::from_byte(class << 5 | detail);
             let problem = Problem::of_device(code, None, Intent::Update);

@@ -49,8 +49,7 @@ impl Trace {
 /// caching, and logs one line.
 pub async fn record(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
-    let correlation =
-        theirs(request.headers()).unwrap_or_else(|| app.correlations.next());
+    let correlation = theirs(request.headers()).unwrap_or_else(|| app.correlations.next());
     let trace = Arc::new(Trace {
         correlation: correlation.clone(),
         pattern: OnceLock::new(),

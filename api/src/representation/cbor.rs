@@ -416,7 +416,10 @@ mod tests {
     fn everything_else_keeps_its_kind_and_its_order() {
         for (json, bytes) in [
             (r#"{"desiredHumidity":55}"#, &b"\xa1\x6fdesiredHumidity\x18\x37"[..]),
-            (r#" { "b" : [ true , false , null ] , "a" : { } } "#, b"\xa2\x61b\x83\xf5\xf4\xf6\x61a\xa0"),
+            (
+                r#" { "b" : [ true , false , null ] , "a" : { } } "#,
+                b"\xa2\x61b\x83\xf5\xf4\xf6\x61a\xa0",
+            ),
             (r#""AQL/""#, b"\x64AQL/"),
             (r#""\u00e4\ud83d\ude00\n\/""#, "\x68ä😀\n/".as_bytes()),
             ("\"ä\"", "\x62ä".as_bytes()),
@@ -490,8 +493,33 @@ mod tests {
     /// Texts that are nearly JSON, so that both readers have something to disagree about.
     fn nearly_json() -> impl Strategy<Value = String> {
         let pieces = [
-            "{", "}", "[", "]", ",", ":", "\"", "\\", "\"a\"", "\"b\"", "\\u00e4", "\\ud83d\\ude00",
-            "0", "1", "-", ".", "e", "E", "+", "12", "true", "false", "null", " ", "\n", "ä", "x",
+            "{",
+            "}",
+            "[",
+            "]",
+            ",",
+            ":",
+            "\"",
+            "\\",
+            "\"a\"",
+            "\"b\"",
+            "\\u00e4",
+            "\\ud83d\\ude00",
+            "0",
+            "1",
+            "-",
+            ".",
+            "e",
+            "E",
+            "+",
+            "12",
+            "true",
+            "false",
+            "null",
+            " ",
+            "\n",
+            "ä",
+            "x",
         ];
         proptest::collection::vec(proptest::sample::select(pieces.to_vec()), 0..14)
             .prop_map(|pieces| pieces.concat())

@@ -93,7 +93,11 @@ impl Pulse {
 
     /// When the present state has lasted for too long, and why; none while a request is being
     /// answered, which has limits of its own. `http2` sends bytes between requests that begin none.
-    pub(super) fn deadline(&self, patience: Patience, http2: bool) -> Option<(Duration, Exhausted)> {
+    pub(super) fn deadline(
+        &self,
+        patience: Patience,
+        http2: bool,
+    ) -> Option<(Duration, Exhausted)> {
         let since = |at: &AtomicU64| Some(at.load(Relaxed)).filter(|&nanos| nanos != 0);
         let after = |nanos: u64, patience: Duration| Duration::from_nanos(nanos) + patience;
         if let Some(unread) = since(&self.unread_since) {

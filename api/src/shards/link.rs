@@ -87,10 +87,7 @@ pub(super) struct Line {
 }
 
 /// Connects, and lets the gateway introduce itself.
-pub(super) async fn connect(
-    path: &Path,
-    commands_max: usize,
-) -> Result<(Link, Line), LinkLost> {
+pub(super) async fn connect(path: &Path, commands_max: usize) -> Result<(Link, Line), LinkLost> {
     let connecting = UnixStream::connect(path);
     let socket = tokio::time::timeout(INTRODUCTION_PATIENCE, connecting)
         .await

@@ -1,0 +1,13 @@
+//! The conformance cases of the cloud reference (part 11) that concern the devices API, against the
+//! real server: sockets, TLS, shard channel. Each test names its case.
+
+mod support;
+
+mod bearer;
+mod device;
+mod general;
+mod link;
+mod list;
+mod mediator;
+mod retrieve;
+mod update;
