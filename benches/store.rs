@@ -224,10 +224,15 @@ fn resident_mib() -> Result<u64> {
     Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? / 1024)
 }
 
-fn written_bytes() -> Result<u64> {
-    let io = fs::read_to_string("/proc/self/io")?;
-    let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: ")).context("io")?;
-    Ok(line.parse()?)
+/// Bytes written to the disk that has this directory, by everybody.
+fn written_bytes(dir: &Path) -> Result<u64> {
+    let device = fs::metadata(dir)?.dev();
+    let major = (device >> 8 & 0xfff) | (device >> 32 & !0xfff);
+    let minor = (device & 0xff) | (device >> 12 & !0xff);
+    let stat = fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/stat"))
+        .context("the directory is not on a disk")?;
+    let sectors: u64 = stat.split_whitespace().nth(6).context("sectors written")?.parse()?;
+    Ok(sectors * 512)
 }
 
 fn disk_mib(path: &Path) -> Result<u64> {
@@ -296,7 +301,8 @@ fn measure_groups(
     numbers: &mut Numbers,
 ) -> Result<()> {
     let mut latencies = Vec::new();
-    let (cpu_before, written_before, begun) = (cpu()?, written_bytes()?, Instant::now());
+    let (cpu_before, written_before, begun) =
+        (cpu()?, written_bytes(&arguments.dir)?, Instant::now());
     while begun.elapsed() < Duration::from_secs(arguments.seconds) {
         let group = (0..size).map(|_| {
             let device = numbers.next() % arguments.records;
@@ -313,7 +319,7 @@ fn measure_groups(
     let took = begun.elapsed().as_secs_f64();
     let batches = (latencies.len() * size) as f64;
     let cpu_micros = (cpu()? - cpu_before).as_secs_f64() * 1e6 / batches;
-    let written = (written_bytes()? - written_before) as f64 / batches;
+    let written = (written_bytes(&arguments.dir)? - written_before) as f64 / batches;
     latencies.sort();
     let at = |permille: usize| latencies[(latencies.len() - 1) * permille / 1000];
     println!(

@@ -9,7 +9,7 @@ use std::path::Path;
 use redb::{Database, DatabaseError, ReadableDatabase, TableDefinition, TableError};
 use shared::placement::PartitionId;
 
-use super::frame::{self, Damaged, Salt};
+use super::frame::{self, Damaged, Salt, Segment};
 use crate::store::{Key, RecordSink, StoreError, Table};
 
 const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records");
@@ -111,12 +111,14 @@ impl Base {
         Ok(read_state(&self.database, APPLIED)?.unwrap_or(0))
     }
 
-    /// Applies the groups of a segment, in order. Durable when it returns.
-    pub(super) fn apply<'a>(
-        &self,
-        number: u64,
-        groups: impl Iterator<Item = &'a [u8]>,
-    ) -> Result<(), BaseError> {
+    /// Applies segments with their bytes, in order. Durable when it returns.
+    pub(super) fn apply(&self, segments: &[(Segment, Vec<u8>)]) -> Result<(), BaseError> {
+        let Some((last, _)) = segments.last() else {
+            return Ok(());
+        };
+        let groups = segments
+            .iter()
+            .flat_map(|(segment, bytes)| segment.groups.iter().map(|group| &bytes[group.clone()]));
         // In the order of keys each page is touched once; of several writes of a key the last holds.
         let mut writes = groups.flat_map(frame::writes).collect::<Result<Vec<_>, _>>()?;
         writes.sort_by_key(|&(key, _)| key);
@@ -132,7 +134,7 @@ impl Base {
                     None => records.remove(key)?,
                 };
             }
-            transaction.open_table(STATE)?.insert(APPLIED, number)?;
+            transaction.open_table(STATE)?.insert(APPLIED, last.number)?;
         }
         Ok(transaction.commit()?)
     }

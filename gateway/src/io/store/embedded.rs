@@ -16,20 +16,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use shared::ids::CloudId;
 use shared::placement::PartitionId;
 
 use super::base::{Base, BaseError};
 use super::format::{self, FormatError};
-use super::frame::{self, Segment};
+use super::frame;
 use super::log::{self, Log, Sealed, Slot};
 use super::state_dir::create_private_dir;
 use crate::store::{BATCH_BYTES_MAX, Batch, CommitOutcome, RecordSink, Store, StoreError};
 
-/// Bytes of a segment. More makes the base's transactions fewer and larger, and a start after a crash
-/// longer.
+/// Bytes of a segment. More lets more writes share a page of the base, and makes a start after a
+/// crash longer.
 const SEGMENT_BYTES: u64 = 32 * 1024 * 1024;
 
 /// How long a commit waits for the applier when all segments are full, before it is refused.
@@ -233,7 +233,7 @@ impl Open {
         create_private_dir(dir).map_err(io("create the directory of the store"))?;
         let base = open_base(place)?;
         let slots = log::open_slots(dir, segment_bytes).map_err(io("open the log"))?;
-        let applied = apply_remaining(&base, &slots)?;
+        let applied = apply_remaining(place, &base, &slots)?;
         let base = Arc::new(base);
         let applier = Applier::start(Arc::clone(&base))
             .map_err(io("start the thread that applies the log"))?;
@@ -266,12 +266,11 @@ impl Open {
     /// Seals the segment in use and begins the next; false when all files are still to be applied.
     fn rotate(&mut self) -> Result<bool, String> {
         self.free.extend(self.applier.finished()?);
-        let next = match self.free.pop() {
-            Some(slot) => slot,
-            None => match self.applier.wait(APPLIER_PATIENCE)? {
-                Some(slot) => slot,
-                None => return Ok(false),
-            },
+        if self.free.is_empty() {
+            self.free = self.applier.wait(APPLIER_PATIENCE)?;
+        }
+        let Some(next) = self.free.pop() else {
+            return Ok(false);
         };
         let sealed =
             self.log.rotate(next).map_err(|cause| format!("cannot seal the log: {cause}"))?;
@@ -289,10 +288,11 @@ impl Open {
 
     fn wait_for_applier(&mut self) -> Result<(), String> {
         while self.applier.under_way > 0 {
-            match self.applier.wait(APPLIER_PATIENCE)? {
-                Some(slot) => self.free.push(slot),
-                None => return Err("the disk does not keep up".into()),
+            let slots = self.applier.wait(APPLIER_PATIENCE)?;
+            if slots.is_empty() {
+                return Err("the disk does not keep up".into());
             }
+            self.free.extend(slots);
         }
         Ok(())
     }
@@ -314,45 +314,41 @@ fn open_base(place: &Place) -> Result<Base, OpenError> {
 }
 
 /// Applies the segments that the base does not have yet, and returns the number of the last one.
-fn apply_remaining(base: &Base, slots: &[Slot]) -> Result<u64, OpenError> {
-    let failed = |slot: &Slot| {
-        let path = slot.path().to_owned();
-        move |cause: BaseError| OpenError::Base { path, cause: Box::new(cause) }
-    };
-    let mut applied = base.applied().map_err(failed(&slots[0]))?;
-    let mut remaining: Vec<(Segment, Vec<u8>, &Slot)> = Vec::new();
+fn apply_remaining(place: &Place, base: &Base, slots: &[Slot]) -> Result<u64, OpenError> {
+    let base_failed =
+        |cause: BaseError| OpenError::Base { path: place.dir.join(BASE), cause: Box::new(cause) };
+    let applied = base.applied().map_err(base_failed)?;
+    let mut remaining = Vec::new();
     for slot in slots {
-        let io = |doing| move |cause| OpenError::Io { path: slot.path().to_owned(), doing, cause };
+        let damaged = || OpenError::Damaged { path: slot.path().into() };
+        let failed = |doing| move |cause| OpenError::Io { path: slot.path().into(), doing, cause };
         // An earlier process may have stopped between writing and synchronising. What is used from
         // here on must not disappear again.
-        slot.sync().map_err(io("synchronise the log"))?;
-        let bytes = slot.read().map_err(io("read the log"))?;
-        match frame::scan(&bytes, base.salt()) {
-            Ok(Some(segment)) if segment.number > applied => {
-                remaining.push((segment, bytes, slot));
-            }
-            Ok(Some(_) | None) => {}
-            Err(frame::Damaged) => return Err(OpenError::Damaged { path: slot.path().into() }),
+        slot.sync().map_err(failed("synchronise the log"))?;
+        let bytes = slot.read().map_err(failed("read the log"))?;
+        let segment = frame::scan(&bytes, base.salt()).map_err(|frame::Damaged| damaged())?;
+        if let Some(segment) = segment.filter(|segment| segment.number > applied) {
+            remaining.push((segment, bytes, damaged()));
         }
     }
     remaining.sort_by_key(|(segment, ..)| segment.number);
-    let count = remaining.len();
-    for (nth, (segment, bytes, slot)) in remaining.into_iter().enumerate() {
-        let complete = segment.sealed || nth + 1 == count;
-        if segment.number != applied + 1 || !complete {
-            return Err(OpenError::Damaged { path: slot.path().into() });
+    let last = applied + remaining.len() as u64;
+    let mut segments = Vec::with_capacity(remaining.len());
+    for ((segment, bytes, damaged), expected) in remaining.into_iter().zip(applied + 1..) {
+        if segment.number != expected || !(segment.sealed || segment.number == last) {
+            return Err(damaged);
         }
-        let groups = segment.groups.iter().map(|group| &bytes[group.clone()]);
-        base.apply(segment.number, groups).map_err(failed(slot))?;
-        applied = segment.number;
+        segments.push((segment, bytes));
     }
-    Ok(applied)
+    base.apply(&segments).map_err(base_failed)?;
+    Ok(last)
 }
 
-/// The thread that applies sealed segments, in order.
+/// The thread that applies sealed segments, in order: all that wait, at once. The further it is behind,
+/// the more writes share a page.
 struct Applier {
     work: Option<Sender<Sealed>>,
-    done: Receiver<Result<Slot, String>>,
+    done: Receiver<Result<Vec<Slot>, String>>,
     thread: Option<JoinHandle<()>>,
     /// Segments handed over and not received back.
     under_way: usize,
@@ -363,9 +359,10 @@ impl Applier {
         let (work, sealed) = channel::<Sealed>();
         let (finished, done) = channel();
         let apply = move || {
-            for Sealed { number, slot } in sealed {
-                let result = apply_segment(&base, number, &slot).map(|()| slot);
-                if finished.send(result).is_err() {
+            while let Ok(first) = sealed.recv() {
+                let waiting: Vec<Sealed> =
+                    std::iter::once(first).chain(sealed.try_iter()).collect();
+                if finished.send(apply_sealed(&base, waiting)).is_err() {
                     return;
                 }
             }
@@ -383,31 +380,26 @@ impl Applier {
 
     /// Files whose segments have been applied.
     fn finished(&mut self) -> Result<Vec<Slot>, String> {
-        let mut slots = Vec::new();
-        loop {
-            match self.done.try_recv() {
-                Ok(result) => {
-                    self.under_way -= 1;
-                    slots.push(result?);
-                }
-                Err(TryRecvError::Empty) => return Ok(slots),
-                Err(TryRecvError::Disconnected) => return Err(stopped()),
-            }
+        match self.done.try_recv() {
+            Ok(result) => self.received(result),
+            Err(TryRecvError::Empty) => Ok(Vec::new()),
+            Err(TryRecvError::Disconnected) => Err(stopped()),
         }
     }
 
-    /// The next file whose segment has been applied, if that happens in time.
-    fn wait(&mut self, patience: Duration) -> Result<Option<Slot>, String> {
-        let begun = Instant::now();
+    /// The next files whose segments have been applied; none if that does not happen in time.
+    fn wait(&mut self, patience: Duration) -> Result<Vec<Slot>, String> {
         match self.done.recv_timeout(patience) {
-            Ok(result) => {
-                self.under_way -= 1;
-                tracing::debug!("waited {:?} for the applier", begun.elapsed());
-                result.map(Some)
-            }
-            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Ok(result) => self.received(result),
+            Err(RecvTimeoutError::Timeout) => Ok(Vec::new()),
             Err(RecvTimeoutError::Disconnected) => Err(stopped()),
         }
+    }
+
+    fn received(&mut self, result: Result<Vec<Slot>, String>) -> Result<Vec<Slot>, String> {
+        let slots = result?;
+        self.under_way -= slots.len();
+        Ok(slots)
     }
 }
 
@@ -427,14 +419,21 @@ fn stopped() -> String {
     "the thread that applies the log has stopped".into()
 }
 
-fn apply_segment(base: &Base, number: u64, slot: &Slot) -> Result<(), String> {
-    let describe = |cause: &dyn std::fmt::Display| format!("{}: {cause}", slot.path().display());
-    let bytes = slot.read().map_err(|cause| describe(&cause))?;
-    match frame::scan(&bytes, base.salt()) {
-        Ok(Some(segment)) if segment.number == number && segment.sealed => {
-            let groups = segment.groups.iter().map(|group| &bytes[group.clone()]);
-            base.apply(number, groups).map_err(|cause| describe(&cause))
+fn apply_sealed(base: &Base, sealed: Vec<Sealed>) -> Result<Vec<Slot>, String> {
+    let describe =
+        |slot: &Slot, cause: &dyn std::fmt::Display| format!("{}: {cause}", slot.path().display());
+    let mut segments = Vec::with_capacity(sealed.len());
+    for Sealed { number, slot } in &sealed {
+        let bytes = slot.read().map_err(|cause| describe(slot, &cause))?;
+        match frame::scan(&bytes, base.salt()) {
+            Ok(Some(segment)) if segment.number == *number && segment.sealed => {
+                segments.push((segment, bytes));
+            }
+            Ok(_) | Err(frame::Damaged) => {
+                return Err(describe(slot, &"it does not read back as it was written"));
+            }
         }
-        Ok(_) | Err(frame::Damaged) => Err(describe(&"it does not read back as it was written")),
     }
+    base.apply(&segments).map_err(|cause| cause.to_string())?;
+    Ok(sealed.into_iter().map(|sealed| sealed.slot).collect())
 }

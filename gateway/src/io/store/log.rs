@@ -14,8 +14,8 @@ use std::sync::Arc;
 use super::frame::{self, Position, SEAL_BYTES, Salt};
 use crate::store::Batch;
 
-/// Files in turn: one in use, one being applied, one in reserve.
-pub(super) const SLOTS: usize = 3;
+/// Files in turn: one in use, the others waiting or being applied. More rides out a longer burst.
+pub(super) const SLOTS: usize = 4;
 
 /// One of the files.
 #[derive(Clone)]

@@ -23,7 +23,7 @@ fn as_if_killed(store: &mut EmbeddedStore, dir: &Path) -> tempfile::TempDir {
 
 /// Changes bytes of the segment in use, which is the last file after opening.
 fn overwrite_log(dir: &Path, offset: u64, bytes: &[u8]) {
-    let log = dir.join("store/log-2");
+    let log = dir.join("store/log-3");
     fs::OpenOptions::new().write(true).open(log).unwrap().write_all_at(bytes, offset).unwrap();
 }
 
