@@ -63,7 +63,7 @@ mod wake;
 use std::io;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use io_uring::types::Timespec;
@@ -98,6 +98,8 @@ pub struct DeviceRing {
     signal: Signal,
     /// Whether completions are signalled, which is so while the owner sleeps.
     signalling: bool,
+    /// Whether the first kernel ring completes a request when the signal is written.
+    signal_watched: bool,
     timer: Timer,
     /// The kernel lets only the creating thread submit.
     of_one_thread: PhantomData<*const ()>,
@@ -133,6 +135,7 @@ impl DeviceRing {
             lent: None,
             signal,
             signalling: false,
+            signal_watched: false,
             timer: Timer::new(),
             of_one_thread: PhantomData,
         })
@@ -300,8 +303,13 @@ impl DeviceRing {
                 // The last completion of a socket may have been the last of all.
                 return self.sockets.next_closed().map(|socket| Event::Closed { socket });
             };
-            if completion.tag.kind == Kind::Timer {
-                self.timer.armed = None;
+            match completion.tag.kind {
+                Kind::Timer => self.timer.armed = None,
+                Kind::Signal => {
+                    self.signal_watched = false;
+                    self.signal.take();
+                }
+                _ => {}
             }
             let ring = completion.ring;
             match self.sockets.complete(completion, &mut self.rings) {
@@ -321,9 +329,7 @@ impl DeviceRing {
     /// # Errors
     /// None that load could cause: what the kernel cannot take now is handed over later.
     pub fn submit(&mut self) -> io::Result<()> {
-        self.give_back_lent();
-        self.sockets.begin_accepts(&mut self.rings);
-        self.sockets.feed_starved(&mut self.rings);
+        self.queue();
         self.rings.submit()
     }
 
@@ -344,27 +350,35 @@ impl DeviceRing {
     /// As [`Self::submit`].
     pub fn prepare_sleep(&mut self) -> io::Result<bool> {
         self.submit()?;
-        let busy = self.sockets.is_starving() || !self.sockets.closed.is_empty();
-        self.signalling = !busy && self.rings.arm_signals();
-        Ok(self.signalling)
+        self.signalling = true;
+        let idle = !self.has_more() && self.rings.arm_signals();
+        if !idle {
+            self.disarm();
+        }
+        Ok(idle)
     }
 
     /// Switches signals off. To be called after every sleep, and then look at whatever a doorbell
     /// may announce.
     pub fn awake(&mut self) {
-        if std::mem::take(&mut self.signalling) {
-            self.rings.disarm_signals();
-        }
+        self.disarm();
         self.signal.silence();
     }
 
     /// For owners without a runtime: submits, and unless there is something to do sleeps until
-    /// something completes, a doorbell rings, or this time has passed.
+    /// something completes, a doorbell rings, or this time has passed. One system call for a ring
+    /// that needs no second kernel ring. It includes [`Self::awake`].
     ///
     /// # Errors
-    /// As [`Self::submit`], and of waiting itself.
+    /// As [`Self::submit`].
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        let slept = if self.prepare_sleep()? { self.signal.wait(timeout) } else { Ok(()) };
+        self.queue();
+        if !std::mem::replace(&mut self.signal_watched, true) {
+            let eventfd = self.signal.as_raw_fd();
+            self.rings.push(SocketId::NONE, Operation::Signal { eventfd });
+        }
+        let timeout = if self.has_more() { Some(Duration::ZERO) } else { timeout };
+        let slept = self.rings.submit_and_wait(timeout);
         self.awake();
         slept
     }
@@ -382,6 +396,24 @@ impl DeviceRing {
         self.rings.push(SocketId::NONE, operation);
     }
 
+    /// Queues what is due by itself: accepts and receives that wait for room.
+    fn queue(&mut self) {
+        self.give_back_lent();
+        self.sockets.begin_accepts(&mut self.rings);
+        self.sockets.feed_starved(&mut self.rings);
+    }
+
+    /// Whether there is something to do that no completion will announce.
+    fn has_more(&self) -> bool {
+        self.sockets.is_starving() || !self.sockets.closed.is_empty()
+    }
+
+    fn disarm(&mut self) {
+        if std::mem::take(&mut self.signalling) {
+            self.rings.disarm_signals();
+        }
+    }
+
     fn give_back_lent(&mut self) {
         if let Some((ring, buffer)) = self.lent.take() {
             self.rings.give_back(ring, buffer);
@@ -392,6 +424,7 @@ impl DeviceRing {
 impl Drop for DeviceRing {
     fn drop(&mut self) {
         self.give_back_lent();
+        self.sockets.cancel_all(&mut self.rings);
         let rings = &mut self.rings.rings;
         let quiet = rings.iter_mut().all(KernelRing::drain);
         let let_go = quiet && rings.iter_mut().all(KernelRing::dismantle);

@@ -297,6 +297,25 @@ impl Sockets {
         Ok(())
     }
 
+    /// Cancels each request that waits for a peer. By name, because cancelling all at once takes
+    /// the kernel a time that grows with their square.
+    pub(super) fn cancel_all(&mut self, kernel: &mut impl Kernel) {
+        const WAITING: [(Flight, Kind); 2] =
+            [(Flight::RECEIVE, Kind::Receive), (Flight::SEND, Kind::Send)];
+        for ring in 0..self.starved.len() as u32 {
+            for index in self.table.used(ring) {
+                let Some((socket, entry)) = self.table.occupant(index) else { continue };
+                for (flight, kind) in WAITING {
+                    if entry.flight.has(flight) {
+                        let request = Tag { kind, socket }.encode();
+                        kernel.push(socket, Operation::Cancel { request });
+                    }
+                }
+            }
+        }
+        self.set_accepting(false, kernel);
+    }
+
     /// A socket that is gone; its slot is free from now on.
     pub(super) fn next_closed(&mut self) -> Option<SocketId> {
         let socket = self.closed.pop_front()?;

@@ -108,6 +108,17 @@ pub enum StartError {
         /// RLIMIT_NOFILE.
         limit: u64,
     },
+    /// The process has no descriptor left.
+    #[error(
+        "no descriptor left for {what}: the limit of the process is {limit}; raise it (systemd: \
+         LimitNOFILE=, shell: ulimit -n)"
+    )]
+    NoDescriptor {
+        /// What was asked for.
+        what: &'static str,
+        /// RLIMIT_NOFILE.
+        limit: u64,
+    },
     /// A value that makes no sense.
     #[error("{key}: {problem}")]
     Config {
@@ -251,7 +262,7 @@ fn explain(what: &'static str, cause: io::Error) -> StartError {
             let limit = getrlimit(Resource::Memlock).current.unwrap_or(u64::MAX);
             StartError::LockedMemory { what, limit }
         }
-        Some(libc::EMFILE) => StartError::Descriptors { wanted: 1, limit: descriptor_limit() },
+        Some(libc::EMFILE) => StartError::NoDescriptor { what, limit: descriptor_limit() },
         _ => StartError::Io { what, cause },
     }
 }
