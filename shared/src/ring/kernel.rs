@@ -195,7 +195,8 @@ impl KernelRing {
                 self.buffers.took(buffer);
             }
             if !more && tag.kind != Kind::Arrival {
-                self.in_flight -= 1;
+                // (A chain that the kernel cut for want of memory may fail twice.)
+                self.in_flight = self.in_flight.saturating_sub(1);
             }
             return Some(Completion {
                 ring: self.number,
@@ -213,7 +214,8 @@ impl KernelRing {
         if on { queue.enable_eventfd() } else { queue.disable_eventfd() }
     }
 
-    /// Waits for the end of everything that was cancelled, and cancels the rest, so that the kernel uses no memory of ours.
+    /// Waits for the end of what was cancelled, and cancels the rest, so that the kernel uses no
+    /// memory of ours.
     ///
     /// False if the kernel stops making progress.
     pub(super) fn drain(&mut self) -> bool {

@@ -85,7 +85,7 @@ pub use event::{
 };
 pub use listen::listen;
 pub use movement::RingAddress;
-pub use sockets::Traits;
+pub use sockets::Capabilities;
 pub use start::{Config, StartError, TaskRun};
 pub use wake::Doorbell;
 
@@ -124,14 +124,14 @@ impl DeviceRing {
     /// Each says what to mend: kernel, container profile, limits, or a value of the configuration.
     pub fn new(config: Config) -> Result<Self, StartError> {
         let shape = Shape::of(&config, start::descriptor_limit())?;
-        let traits = start::probe()?;
+        let capabilities = start::probe()?;
         let signal = Signal::new().map_err(|cause| StartError::Io { what: "an eventfd", cause })?;
         let rings = (0..shape.rings)
             .map(|number| start::open_ring(number, &config, shape, &signal))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             rings: Rings::new(rings, shape.slots_per_ring),
-            sockets: Sockets::new(shape.rings, shape.slots_per_ring, traits),
+            sockets: Sockets::new(shape.rings, shape.slots_per_ring, capabilities),
             lent: None,
             signal,
             signalling: false,
@@ -142,8 +142,8 @@ impl DeviceRing {
     }
 
     /// What this kernel can and cannot.
-    pub fn traits(&self) -> Traits {
-        self.sockets.traits
+    pub fn capabilities(&self) -> Capabilities {
+        self.sockets.capabilities
     }
 
     /// One more than the largest index a socket can have.
@@ -218,7 +218,7 @@ impl DeviceRing {
     /// Has what was received acknowledged at once instead of with the next answer.
     ///
     /// # Errors
-    /// If the socket is not open, or this kernel cannot (see [`Self::traits`]).
+    /// If the socket is not open, or this kernel cannot (see [`Self::capabilities`]).
     pub fn quick_ack(&mut self, socket: SocketId) -> Result<(), Refused> {
         self.sockets.quick_ack(socket, &mut self.rings)
     }
@@ -432,8 +432,11 @@ impl Drop for DeviceRing {
             // The kernel may still write to this memory, so it is never freed.
             std::mem::forget(std::mem::replace(&mut self.rings, Rings::new(Vec::new(), 1)));
             std::mem::forget(std::mem::replace(&mut self.timer, Timer::new()));
-            let traits = self.sockets.traits;
-            std::mem::forget(std::mem::replace(&mut self.sockets, Sockets::new(0, 1, traits)));
+            let capabilities = self.sockets.capabilities;
+            std::mem::forget(std::mem::replace(
+                &mut self.sockets,
+                Sockets::new(0, 1, capabilities),
+            ));
         }
     }
 }

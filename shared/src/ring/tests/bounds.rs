@@ -183,7 +183,7 @@ fn a_ring_dropped_in_full_swing_closes_its_connections() {
 #[test]
 fn where_the_kernel_lets_go_late_receives_are_renewed_unnoticed() {
     let (mut ring, address) = serving(Config { sockets: 24, ..small() }, 2);
-    ring.sockets.traits.prompt_close = false;
+    ring.sockets.capabilities.prompt_close = false;
     let (mut idle, sockets): (Vec<_>, Vec<_>) =
         (0..10).map(|_| connection(&mut ring, address)).unzip();
     for &socket in &sockets {

@@ -1,7 +1,7 @@
 //! Connections of ours.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 
 use super::support::{Seen, next, next_of, ring, small};
 use crate::ring::{Close, Config, ConnectRefused};
@@ -9,9 +9,12 @@ use crate::ring::{Close, Config, ConnectRefused};
 #[test]
 fn a_connection_comes_from_the_address_that_was_asked_for() {
     let mut ring = ring(small());
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let peer = listener.local_addr().unwrap();
-    for local in [None, Some(Ipv4Addr::new(127, 0, 0, 7))] {
+    let v4 = IpAddr::from([127, 0, 0, 1]);
+    let v6 = IpAddr::from(std::net::Ipv6Addr::LOCALHOST);
+    let other = IpAddr::from([127, 0, 0, 7]);
+    for (ip, local) in [(v4, None), (v4, Some(other)), (v6, None), (v6, Some(v6))] {
+        let listener = TcpListener::bind((ip, 0)).unwrap();
+        let peer = listener.local_addr().unwrap();
         let local = local.map(|ip| SocketAddr::from((ip, 0)));
         let socket = ring.connect(local, peer).unwrap();
         assert!(matches!(next_of(&mut ring, socket), Seen::Connected(_)));

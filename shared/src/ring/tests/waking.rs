@@ -143,7 +143,7 @@ fn options_are_set_where_the_kernel_can() {
     let (mut ring, address) = serving(small(), 1);
     let (_peer, socket) = connection(&mut ring, address);
     let result = ring.quick_ack(socket);
-    assert_eq!(result.is_ok(), ring.traits().socket_options);
+    assert_eq!(result.is_ok(), ring.capabilities().socket_options);
     ring.close(socket, crate::ring::Close::Graceful).unwrap();
     assert!(matches!(next_of(&mut ring, socket), Seen::Closed(_)));
 }
