@@ -1,9 +1,9 @@
 //! Connections of ours.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener};
 
-use super::support::{Seen, next, next_of, ring, small};
+use super::support::{Seen, next, next_of, read, ring, small};
 use crate::ring::{Close, Config, ConnectRefused};
 
 #[test]
@@ -29,7 +29,7 @@ fn a_connection_comes_from_the_address_that_was_asked_for() {
         );
         ring.close(socket, Close::Graceful).unwrap();
         assert!(matches!(next_of(&mut ring, socket), Seen::Closed(_)));
-        assert_eq!(accepted.read(&mut [0; 8]).unwrap(), 0);
+        assert_eq!(read(&mut accepted, &mut [0; 8]).unwrap(), 0);
     }
 }
 
