@@ -65,6 +65,9 @@ pub(super) fn entries(socket: SocketId, slot: u32, operation: Operation) -> Entr
         Operation::Cancel { request } => opcode::AsyncCancel::new(request).build(),
         Operation::AcceptDelay => opcode::Timeout::new(&raw const ACCEPT_DELAY_AT).build(),
         Operation::Timer { after } => opcode::Timeout::new(after).build(),
+        Operation::Signal { eventfd } => {
+            opcode::PollAdd::new(Fd(eventfd), libc::POLLIN as u32).build()
+        }
         Operation::MoveTimer { after } => {
             let timer = Tag { kind: Kind::Timer, socket: SocketId::NONE }.encode();
             opcode::TimeoutUpdate::new(timer, after).build()

@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
+use std::time::Duration;
 
 use io_uring::squeue::Entry;
 use io_uring::types::{CancelBuilder, SubmitArgs, Timespec};
@@ -21,7 +22,7 @@ use super::ops::{Completion, Kind, Operation, Tag};
 const TRIES: u32 = 64;
 
 /// A ring that is dropped waits this long for something of what it cancelled to end, ...
-const DRAIN_WAIT: Timespec = Timespec::new().nsec(50_000_000);
+const DRAIN_WAIT: Duration = Duration::from_millis(50);
 
 /// ... and so many times in vain before it gives up.
 const DRAIN_ROUNDS: u32 = 40;
@@ -158,6 +159,27 @@ impl KernelRing {
         Ok(())
     }
 
+    /// Hands the queued requests to the kernel, and sleeps there until there is a completion or this
+    /// time has passed.
+    pub(super) fn enter_and_wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        self.place_backlog();
+        if !self.backlog.is_empty() {
+            return self.enter();
+        }
+        let timeout = timeout.map(Timespec::from);
+        let args = match &timeout {
+            Some(timeout) => SubmitArgs::new().timespec(timeout),
+            None => SubmitArgs::new(),
+        };
+        match self.uring.submitter().submit_with_args(1, &args) {
+            Ok(_) => Ok(()),
+            Err(error) => match error.raw_os_error() {
+                Some(libc::ETIME | libc::EINTR | libc::EAGAIN | libc::EBUSY) => Ok(()),
+                _ => Err(error),
+            },
+        }
+    }
+
     /// The next completion that is ready in memory.
     pub(super) fn next(&mut self) -> Option<Completion> {
         loop {
@@ -173,7 +195,8 @@ impl KernelRing {
                 self.buffers.took(buffer);
             }
             if !more && tag.kind != Kind::Arrival {
-                self.in_flight -= 1;
+                // (A chain that the kernel cut for want of memory may fail twice.)
+                self.in_flight = self.in_flight.saturating_sub(1);
             }
             return Some(Completion {
                 ring: self.number,
@@ -191,7 +214,8 @@ impl KernelRing {
         if on { queue.enable_eventfd() } else { queue.disable_eventfd() }
     }
 
-    /// Cancels everything and waits for the end of it, so that the kernel uses no memory of ours.
+    /// Waits for the end of what was cancelled, and cancels the rest, so that the kernel uses no
+    /// memory of ours.
     ///
     /// False if the kernel stops making progress.
     pub(super) fn drain(&mut self) -> bool {
@@ -201,20 +225,23 @@ impl KernelRing {
         self.in_flight -= unentered as u32;
         let mut patience = DRAIN_ROUNDS;
         while self.in_flight > 0 && patience > 0 {
-            if self.enter().is_err() {
+            if self.enter_and_wait(Some(DRAIN_WAIT)).is_err() {
                 return false;
             }
-            let submitter = self.uring.submitter();
-            // Finding none, or some that take their time, is dealt with by the next round.
-            let _ = submitter.register_sync_cancel(Some(DRAIN_WAIT), CancelBuilder::any().all());
-            let _ = submitter.submit_with_args(1, &SubmitArgs::new().timespec(&DRAIN_WAIT));
             let before = self.in_flight;
             while let Some(completion) = self.next() {
                 if let Some(buffer) = completion.buffer {
                     self.buffers.give_back(buffer);
                 }
             }
-            patience = if self.in_flight < before { DRAIN_ROUNDS } else { patience - 1 };
+            if self.in_flight < before {
+                patience = DRAIN_ROUNDS;
+                continue;
+            }
+            patience -= 1;
+            // What was not cancelled by name. Finding none is as good.
+            let (submitter, wait) = (self.uring.submitter(), Timespec::from(DRAIN_WAIT));
+            let _ = submitter.register_sync_cancel(Some(wait), CancelBuilder::any().all());
         }
         self.in_flight == 0
     }

@@ -64,7 +64,7 @@ use std::io;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use io_uring::types::Timespec;
@@ -86,7 +86,7 @@ pub use event::{
 };
 pub use listen::listen;
 pub use movement::RingAddress;
-pub use sockets::Traits;
+pub use sockets::Capabilities;
 pub use start::{Config, StartError, TaskRun};
 pub use wake::Doorbell;
 
@@ -99,6 +99,8 @@ pub struct DeviceRing {
     signal: Signal,
     /// Whether completions are signalled, which is so while the owner sleeps.
     signalling: bool,
+    /// Whether the first kernel ring completes a request when the signal is written.
+    signal_watched: bool,
     timer: Timer,
     /// The kernel lets only the creating thread submit.
     of_one_thread: PhantomData<*const ()>,
@@ -123,25 +125,26 @@ impl DeviceRing {
     /// Each says what to mend: kernel, container profile, limits, or a value of the configuration.
     pub fn new(config: Config) -> Result<Self, StartError> {
         let shape = Shape::of(&config, start::descriptor_limit())?;
-        let traits = start::probe()?;
+        let capabilities = start::probe()?;
         let signal = Signal::new().map_err(|cause| StartError::Io { what: "an eventfd", cause })?;
         let rings = (0..shape.rings)
             .map(|number| start::open_ring(number, &config, shape, &signal))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             rings: Rings::new(rings, shape.slots_per_ring),
-            sockets: Sockets::new(shape.rings, shape.slots_per_ring, traits),
+            sockets: Sockets::new(shape.rings, shape.slots_per_ring, capabilities),
             lent: None,
             signal,
             signalling: false,
+            signal_watched: false,
             timer: Timer::new(),
             of_one_thread: PhantomData,
         })
     }
 
     /// What this kernel can and cannot.
-    pub fn traits(&self) -> Traits {
-        self.sockets.traits
+    pub fn capabilities(&self) -> Capabilities {
+        self.sockets.capabilities
     }
 
     /// One more than the largest index a socket can have.
@@ -231,7 +234,7 @@ impl DeviceRing {
     /// Has what was received acknowledged at once instead of with the next answer.
     ///
     /// # Errors
-    /// If the socket is not open, or this kernel cannot (see [`Self::traits`]).
+    /// If the socket is not open, or this kernel cannot (see [`Self::capabilities`]).
     pub fn quick_ack(&mut self, socket: SocketId) -> Result<(), Refused> {
         self.sockets.quick_ack(socket, &mut self.rings)
     }
@@ -316,8 +319,13 @@ impl DeviceRing {
                 // The last completion of a socket may have been the last of all.
                 return self.sockets.next_closed().map(|socket| Event::Closed { socket });
             };
-            if completion.tag.kind == Kind::Timer {
-                self.timer.armed = None;
+            match completion.tag.kind {
+                Kind::Timer => self.timer.armed = None,
+                Kind::Signal => {
+                    self.signal_watched = false;
+                    self.signal.take();
+                }
+                _ => {}
             }
             let ring = completion.ring;
             match self.sockets.complete(completion, &mut self.rings) {
@@ -337,9 +345,7 @@ impl DeviceRing {
     /// # Errors
     /// None that load could cause: what the kernel cannot take now is handed over later.
     pub fn submit(&mut self) -> io::Result<()> {
-        self.give_back_lent();
-        self.sockets.begin_accepts(&mut self.rings);
-        self.sockets.feed_starved(&mut self.rings);
+        self.queue();
         self.rings.submit()
     }
 
@@ -360,27 +366,35 @@ impl DeviceRing {
     /// As [`Self::submit`].
     pub fn prepare_sleep(&mut self) -> io::Result<bool> {
         self.submit()?;
-        let busy = self.sockets.is_starving() || !self.sockets.closed.is_empty();
-        self.signalling = !busy && self.rings.arm_signals();
-        Ok(self.signalling)
+        self.signalling = true;
+        let idle = !self.has_more() && self.rings.arm_signals();
+        if !idle {
+            self.disarm();
+        }
+        Ok(idle)
     }
 
     /// Switches signals off. To be called after every sleep, and then look at whatever a doorbell
     /// may announce.
     pub fn awake(&mut self) {
-        if std::mem::take(&mut self.signalling) {
-            self.rings.disarm_signals();
-        }
+        self.disarm();
         self.signal.silence();
     }
 
     /// For owners without a runtime: submits, and unless there is something to do sleeps until
-    /// something completes, a doorbell rings, or this time has passed.
+    /// something completes, a doorbell rings, or this time has passed. One system call for a ring
+    /// that needs no second kernel ring. It includes [`Self::awake`].
     ///
     /// # Errors
-    /// As [`Self::submit`], and of waiting itself.
+    /// As [`Self::submit`].
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        let slept = if self.prepare_sleep()? { self.signal.wait(timeout) } else { Ok(()) };
+        self.queue();
+        if !std::mem::replace(&mut self.signal_watched, true) {
+            let eventfd = self.signal.as_raw_fd();
+            self.rings.push(SocketId::NONE, Operation::Signal { eventfd });
+        }
+        let timeout = if self.has_more() { Some(Duration::ZERO) } else { timeout };
+        let slept = self.rings.submit_and_wait(timeout);
         self.awake();
         slept
     }
@@ -398,6 +412,24 @@ impl DeviceRing {
         self.rings.push(SocketId::NONE, operation);
     }
 
+    /// Queues what is due by itself: accepts and receives that wait for room.
+    fn queue(&mut self) {
+        self.give_back_lent();
+        self.sockets.begin_accepts(&mut self.rings);
+        self.sockets.feed_starved(&mut self.rings);
+    }
+
+    /// Whether there is something to do that no completion will announce.
+    fn has_more(&self) -> bool {
+        self.sockets.is_starving() || !self.sockets.closed.is_empty()
+    }
+
+    fn disarm(&mut self) {
+        if std::mem::take(&mut self.signalling) {
+            self.rings.disarm_signals();
+        }
+    }
+
     fn give_back_lent(&mut self) {
         if let Some((ring, buffer)) = self.lent.take() {
             self.rings.give_back(ring, buffer);
@@ -408,6 +440,7 @@ impl DeviceRing {
 impl Drop for DeviceRing {
     fn drop(&mut self) {
         self.give_back_lent();
+        self.sockets.cancel_all(&mut self.rings);
         let rings = &mut self.rings.rings;
         let quiet = rings.iter_mut().all(KernelRing::drain);
         let let_go = quiet && rings.iter_mut().all(KernelRing::dismantle);
@@ -415,8 +448,11 @@ impl Drop for DeviceRing {
             // The kernel may still write to this memory, so it is never freed.
             std::mem::forget(std::mem::replace(&mut self.rings, Rings::new(Vec::new(), 1)));
             std::mem::forget(std::mem::replace(&mut self.timer, Timer::new()));
-            let traits = self.sockets.traits;
-            std::mem::forget(std::mem::replace(&mut self.sockets, Sockets::new(0, 1, traits)));
+            let capabilities = self.sockets.capabilities;
+            std::mem::forget(std::mem::replace(
+                &mut self.sockets,
+                Sockets::new(0, 1, capabilities),
+            ));
         }
     }
 }

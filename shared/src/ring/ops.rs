@@ -34,10 +34,12 @@ pub(super) enum Kind {
     Option,
     AcceptDelay,
     Timer,
+    /// The eventfd was written.
+    Signal,
 }
 
 impl Kind {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Cancel,
         Self::Accept,
         Self::Receive,
@@ -51,6 +53,7 @@ impl Kind {
         Self::Option,
         Self::AcceptDelay,
         Self::Timer,
+        Self::Signal,
     ];
 }
 
@@ -110,6 +113,8 @@ pub(super) enum Operation {
     AcceptDelay,
     /// Complete at this time from now.
     Timer { after: *const Timespec },
+    /// Complete when this eventfd is written.
+    Signal { eventfd: RawFd },
     /// The timer in flight completes at this time from now instead.
     MoveTimer { after: *const Timespec },
 }
@@ -130,6 +135,7 @@ impl Operation {
             Self::Cancel { .. } | Self::MoveTimer { .. } => Kind::Cancel,
             Self::AcceptDelay => Kind::AcceptDelay,
             Self::Timer { .. } => Kind::Timer,
+            Self::Signal { .. } => Kind::Signal,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The kernel rings of one owner as one: who has to be entered, whose completions come next.
 
 use std::io;
+use std::time::Duration;
 
 use super::event::SocketId;
 use super::kernel::{KernelRing, signals_before_look};
@@ -12,9 +13,8 @@ const TURN: u32 = 64;
 pub(super) struct Rings {
     pub(super) rings: Vec<KernelRing>,
     slots_per_ring: u32,
-    /// Rings with queued requests, each once.
-    pending: Vec<u32>,
-    is_pending: Box<[bool]>,
+    /// By ring, whether requests are queued.
+    pending: Box<[bool]>,
     /// Whose completions are read, and how many more of them.
     current: usize,
     left: u32,
@@ -22,8 +22,8 @@ pub(super) struct Rings {
 
 impl Rings {
     pub(super) fn new(rings: Vec<KernelRing>, slots_per_ring: u32) -> Self {
-        let is_pending = vec![false; rings.len()].into_boxed_slice();
-        Self { rings, slots_per_ring, pending: Vec::new(), is_pending, current: 0, left: TURN }
+        let pending = vec![false; rings.len()].into_boxed_slice();
+        Self { rings, slots_per_ring, pending, current: 0, left: TURN }
     }
 
     /// Ring and slot of a socket.
@@ -31,24 +31,25 @@ impl Rings {
         ((socket.index / self.slots_per_ring) as usize, socket.index % self.slots_per_ring)
     }
 
-    /// Enters each ring that has queued requests, then each with completions to be fetched. (The
-    /// former may fetch the completions of all: with cooperative task runs they are the thread's.)
+    /// Hands what is queued to the kernel and fetches what it has ready.
     pub(super) fn submit(&mut self) -> io::Result<()> {
-        for &ring in &self.pending {
-            self.rings[ring as usize].enter()?;
-        }
-        for (ring, is_pending) in self.rings.iter_mut().zip(&self.is_pending) {
-            if !is_pending && ring.has_completions_to_fetch() {
-                ring.enter()?;
-            }
-        }
-        let Self { rings, is_pending, .. } = self;
-        self.pending.retain(|&ring| {
-            let ring = ring as usize;
-            is_pending[ring] = rings[ring].has_requests();
-            is_pending[ring]
-        });
-        Ok(())
+        self.submit_from(0)
+    }
+
+    /// As [`Self::submit`], and unless there is something to do sleeps in the first ring for this
+    /// long. The others, when they have something, signal to the eventfd that the first one watches.
+    pub(super) fn submit_and_wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        self.submit_from(1)?;
+        let others_idle = self.arm_from(1);
+        let first = &mut self.rings[0];
+        let slept = if others_idle && !first.has_completions() {
+            first.enter_and_wait(timeout)
+        } else {
+            first.enter()
+        };
+        self.pending[0] = self.rings[0].has_requests();
+        self.disarm_signals();
+        slept
     }
 
     /// The next completion of any ring; the rings take turns.
@@ -66,27 +67,41 @@ impl Rings {
         None
     }
 
-    /// Switches the signals on; false, and off again, if there is something to do first.
+    /// Switches the signals on. False if there is something to do first: then sleep would be wrong.
     pub(super) fn arm_signals(&mut self) -> bool {
-        self.rings.iter_mut().for_each(|ring| ring.signal(true));
-        signals_before_look();
-        let mut rings = self.rings.iter_mut();
-        let busy = rings.any(|ring| ring.has_completions() || ring.has_completions_to_fetch());
-        let idle = self.pending.is_empty() && !busy;
-        if !idle {
-            self.disarm_signals();
-        }
-        idle
+        self.arm_from(0)
     }
 
     pub(super) fn disarm_signals(&mut self) {
         self.rings.iter_mut().for_each(|ring| ring.signal(false));
     }
 
-    fn mark(&mut self, ring: usize) {
-        if !std::mem::replace(&mut self.is_pending[ring], true) {
-            self.pending.push(ring as u32);
+    /// Enters each ring that has requests, then each with completions to fetch. (The former may
+    /// fetch the completions of all: with cooperative task runs they are the thread's.)
+    fn submit_from(&mut self, first: usize) -> io::Result<()> {
+        for (ring, pending) in self.rings.iter_mut().zip(&self.pending).skip(first) {
+            if *pending {
+                ring.enter()?;
+            }
         }
+        for (ring, pending) in self.rings.iter_mut().zip(&mut self.pending).skip(first) {
+            if *pending {
+                *pending = ring.has_requests();
+            } else if ring.has_completions_to_fetch() {
+                ring.enter()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn arm_from(&mut self, first: usize) -> bool {
+        let rings = &mut self.rings[first..];
+        rings.iter_mut().for_each(|ring| ring.signal(true));
+        signals_before_look();
+        !self.pending[first..].contains(&true)
+            && !rings
+                .iter_mut()
+                .any(|ring| ring.has_completions() || ring.has_completions_to_fetch())
     }
 }
 
@@ -94,7 +109,7 @@ impl Kernel for Rings {
     fn push(&mut self, socket: SocketId, operation: Operation) {
         let (ring, slot) = self.locate(socket);
         self.rings[ring].push(socket, slot, operation);
-        self.mark(ring);
+        self.pending[ring] = true;
     }
 
     fn give_back(&mut self, ring: u32, buffer: u16) {

@@ -25,7 +25,7 @@ use super::{ConnectRefused, ListenerId};
 /// Most bytes that one send request names; the kernel's own bound is just under 2 GiB.
 const SEND_BYTES_MAX: usize = 1 << 30;
 
-/// How many sockets have their receive renewed for each slot that was closed, see [`Traits`].
+/// How many sockets have their receive renewed for each slot that was closed, see [`Capabilities`].
 const RENEWED_PER_CLOSE: u32 = 2;
 
 /// How many slots are looked at to find those.
@@ -33,7 +33,7 @@ const SCANNED_PER_CLOSE: u32 = 8;
 
 /// What this kernel can and cannot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Traits {
+pub struct Capabilities {
     /// Options of direct descriptors can be set (Linux 6.7): [`quick_ack`](super::DeviceRing::quick_ack)
     /// works, and connections of ours get `TCP_NODELAY`.
     pub socket_options: bool,
@@ -76,11 +76,11 @@ pub(super) struct Sockets {
     pub(super) closed: VecDeque<SocketId>,
     /// Per kernel ring, the slot at which receives are renewed next.
     renewal: Vec<u32>,
-    pub(super) traits: Traits,
+    pub(super) capabilities: Capabilities,
 }
 
 impl Sockets {
-    pub(super) fn new(rings: u32, slots_per_ring: u32, traits: Traits) -> Self {
+    pub(super) fn new(rings: u32, slots_per_ring: u32, capabilities: Capabilities) -> Self {
         Self {
             table: Table::new(rings, slots_per_ring),
             accepts: Accepts::new(),
@@ -90,7 +90,7 @@ impl Sockets {
             starved: (0..rings).map(|_| VecDeque::new()).collect(),
             closed: VecDeque::new(),
             renewal: vec![0; rings as usize],
-            traits,
+            capabilities,
         }
     }
 
@@ -202,7 +202,7 @@ impl Sockets {
         socket: SocketId,
         kernel: &mut impl Kernel,
     ) -> Result<(), Refused> {
-        if !self.traits.socket_options {
+        if !self.capabilities.socket_options {
             return Err(Refused::Unsupported);
         }
         let entry = self.open(socket, Flight::SEND_DESCRIPTOR)?;
@@ -216,12 +216,12 @@ impl Sockets {
         route: Route,
         kernel: &mut impl Kernel,
     ) -> Result<SocketId, ConnectRefused> {
-        if route.local.is_some() && !self.traits.bind {
+        if route.local.is_some() && !self.capabilities.bind {
             return Err(ConnectRefused::BindUnsupported);
         }
         let socket = self.table.take(Phase::Connecting).ok_or(ConnectRefused::Full)?;
         let cell = KernelCell::new(route);
-        let options = self.traits.socket_options;
+        let options = self.capabilities.socket_options;
         let operation = Operation::Connect { route: cell.address(), options };
         let entry = self.table.entry(socket).expect("just taken");
         entry.place = self.routes.insert(cell);
@@ -271,7 +271,7 @@ impl Sockets {
         how: Close,
         kernel: &mut impl Kernel,
     ) -> Result<(), Refused> {
-        let prompt = self.traits.prompt_close;
+        let prompt = self.capabilities.prompt_close;
         let entry = self.table.entry(socket).ok_or(Refused::NoSuchSocket)?;
         let how = match (entry.phase, how) {
             (Phase::Open | Phase::Connecting, _) if entry.flight.has(Flight::SEND_DESCRIPTOR) => {
@@ -303,6 +303,25 @@ impl Sockets {
         Ok(())
     }
 
+    /// Cancels each request that waits for a peer. By name, because cancelling all at once takes
+    /// the kernel a time that grows with their square.
+    pub(super) fn cancel_all(&mut self, kernel: &mut impl Kernel) {
+        const WAITING: [(Flight, Kind); 2] =
+            [(Flight::RECEIVE, Kind::Receive), (Flight::SEND, Kind::Send)];
+        for ring in 0..self.starved.len() as u32 {
+            for index in self.table.used(ring) {
+                let Some((socket, entry)) = self.table.occupant(index) else { continue };
+                for (flight, kind) in WAITING {
+                    if entry.flight.has(flight) {
+                        let request = Tag { kind, socket }.encode();
+                        kernel.push(socket, Operation::Cancel { request });
+                    }
+                }
+            }
+        }
+        self.set_accepting(false, kernel);
+    }
+
     /// A socket that is gone; its slot is free from now on.
     pub(super) fn next_closed(&mut self) -> Option<SocketId> {
         let socket = self.closed.pop_front()?;
@@ -312,7 +331,7 @@ impl Sockets {
 
     /// Where a closed slot keeps its socket until older requests are over: makes some of them young.
     pub(super) fn renew_receives(&mut self, ring: u32, kernel: &mut impl Kernel) {
-        if self.traits.prompt_close {
+        if self.capabilities.prompt_close {
             return;
         }
         let slots = self.table.used(ring);

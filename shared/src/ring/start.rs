@@ -8,7 +8,7 @@ use rustix::process::{Resource, getrlimit};
 
 use super::buffers::Buffers;
 use super::kernel::KernelRing;
-use super::sockets::Traits;
+use super::sockets::Capabilities;
 use super::trials::{closes_promptly, sets_socket_options};
 
 /// Most slots the kernel allows in one table of direct descriptors.
@@ -108,6 +108,17 @@ pub enum StartError {
         /// RLIMIT_NOFILE.
         limit: u64,
     },
+    /// The process has no descriptor left.
+    #[error(
+        "no descriptor left for {what}: the limit of the process is {limit}; raise it (systemd: \
+         LimitNOFILE=, shell: ulimit -n)"
+    )]
+    NoDescriptor {
+        /// What was asked for.
+        what: &'static str,
+        /// RLIMIT_NOFILE.
+        limit: u64,
+    },
     /// A value that makes no sense.
     #[error("{key}: {problem}")]
     Config {
@@ -188,26 +199,27 @@ pub(super) fn open_ring(
         .setup_taskrun_flag()
         .setup_cqsize(config.completion_entries)
         .build(config.submission_entries)
-        .map_err(|cause| explain("an io_uring", cause))?;
+        .map_err(|cause| explain("an io_uring of one thread", cause))?;
     let submitter = uring.submitter();
     submitter
         .register_files_sparse(shape.slots_per_ring)
-        .map_err(|cause| explain("the table of descriptors", cause))?;
+        .map_err(|cause| explain("a sparse table of direct descriptors", cause))?;
     submitter
         .register_eventfd(signal.as_raw_fd())
-        .map_err(|cause| explain("the signal of completions", cause))?;
+        .map_err(|cause| explain("completions that signal an eventfd", cause))?;
     let buffers = Buffers::register(&uring, config.buffers_per_ring, config.buffer_bytes)
-        .map_err(|cause| explain("the buffers for receiving", cause))?;
+        .map_err(|cause| explain("a ring of provided buffers", cause))?;
     let mut ring = KernelRing::new(number, uring, buffers);
     ring.signal(false);
     Ok(ring)
 }
 
 /// Tries out what this kernel can.
-pub(super) fn probe() -> Result<Traits, StartError> {
+pub(super) fn probe() -> Result<Capabilities, StartError> {
     // Deferred task runs are the newest thing that every part of this module relies on being there.
-    let mut uring =
-        builder(TaskRun::Deferred).build(8).map_err(|cause| explain("an io_uring", cause))?;
+    let mut uring = builder(TaskRun::Deferred)
+        .build(8)
+        .map_err(|cause| explain("an io_uring with deferred task runs", cause))?;
     let mut probe = Probe::new();
     let missing = |missing| StartError::KernelTooOld { release: release(), missing };
     let registered = uring.submitter().register_probe(&mut probe);
@@ -224,7 +236,7 @@ pub(super) fn probe() -> Result<Traits, StartError> {
     let trial = |result: io::Result<bool>| {
         result.map_err(|cause| StartError::Io { what: "trying io_uring out", cause })
     };
-    Ok(Traits {
+    Ok(Capabilities {
         socket_options: trial(sets_socket_options(&mut uring))?,
         bind: probe.is_supported(opcode::Bind::CODE),
         prompt_close: trial(closes_promptly(&mut uring))?,
@@ -251,7 +263,7 @@ fn explain(what: &'static str, cause: io::Error) -> StartError {
             let limit = getrlimit(Resource::Memlock).current.unwrap_or(u64::MAX);
             StartError::LockedMemory { what, limit }
         }
-        Some(libc::EMFILE) => StartError::Descriptors { wanted: 1, limit: descriptor_limit() },
+        Some(libc::EMFILE) => StartError::NoDescriptor { what, limit: descriptor_limit() },
         _ => StartError::Io { what, cause },
     }
 }

@@ -84,6 +84,21 @@ fn when_listening_stops_peers_are_refused_and_connections_go_on() {
 }
 
 #[test]
+fn a_listener_that_fails_is_told_of_and_tried_again_after_a_pause() {
+    let mut ring = ring(small());
+    let listener = listen("127.0.0.1:0".parse().unwrap(), 16).unwrap();
+    let broken = listener.try_clone().unwrap();
+    ring.add_listener(listener, 2).unwrap();
+    ring.submit().unwrap();
+    rustix::net::shutdown(&broken, rustix::net::Shutdown::Both).unwrap();
+    // Both accepts in flight fail; those after the pause fail again.
+    for _ in 0..4 {
+        let Seen::AcceptFailed(listener, _) = next(&mut ring) else { panic!() };
+        assert_eq!(listener.0, 0);
+    }
+}
+
+#[test]
 fn a_crowd_is_accepted_over_several_small_rings_one_after_the_other() {
     let config = Config { sockets: 48, sockets_per_ring: Some(8), ..small() };
     let (mut ring, address) = serving(config, 5);

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Instant;
 
-use super::support::{PATIENCE, Seen, connection, next, ring, serving, small};
+use super::support::{PATIENCE, Seen, connection, next, read, ring, serving, small};
 use crate::ring::{Close, Config, DeviceRing, SocketId, TaskRun};
 
 /// A few bytes that tell the senders apart.
@@ -183,7 +183,7 @@ fn a_ring_dropped_in_full_swing_closes_its_connections() {
 #[test]
 fn where_the_kernel_lets_go_late_receives_are_renewed_unnoticed() {
     let (mut ring, address) = serving(Config { sockets: 24, ..small() }, 2);
-    ring.sockets.traits.prompt_close = false;
+    ring.sockets.capabilities.prompt_close = false;
     let (mut idle, sockets): (Vec<_>, Vec<_>) =
         (0..10).map(|_| connection(&mut ring, address)).unzip();
     for &socket in &sockets {
@@ -193,7 +193,7 @@ fn where_the_kernel_lets_go_late_receives_are_renewed_unnoticed() {
         let (mut peer, socket) = connection(&mut ring, address);
         ring.close(socket, Close::Graceful).unwrap();
         assert!(matches!(next(&mut ring), Seen::Closed(_)));
-        assert_eq!(peer.read(&mut [0; 1]).unwrap(), 0);
+        assert_eq!(read(&mut peer, &mut [0; 1]).unwrap(), 0);
     }
     for (peer, &socket) in idle.iter_mut().zip(&sockets) {
         peer.write_all(b"awake").unwrap();

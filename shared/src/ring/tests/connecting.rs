@@ -1,17 +1,20 @@
 //! Connections of ours.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::io::{ErrorKind, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 
-use super::support::{Seen, next, next_of, ring, small};
+use super::support::{Seen, next, next_of, read, ring, small};
 use crate::ring::{Close, Config, ConnectRefused};
 
 #[test]
 fn a_connection_comes_from_the_address_that_was_asked_for() {
     let mut ring = ring(small());
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let peer = listener.local_addr().unwrap();
-    for local in [None, Some(Ipv4Addr::new(127, 0, 0, 7))] {
+    let v4 = IpAddr::from([127, 0, 0, 1]);
+    let v6 = IpAddr::from(std::net::Ipv6Addr::LOCALHOST);
+    let other = IpAddr::from([127, 0, 0, 7]);
+    for (ip, local) in [(v4, None), (v4, Some(other)), (v6, None), (v6, Some(v6))] {
+        let listener = TcpListener::bind((ip, 0)).unwrap();
+        let peer = listener.local_addr().unwrap();
         let local = local.map(|ip| SocketAddr::from((ip, 0)));
         let socket = ring.connect(local, peer).unwrap();
         assert!(matches!(next_of(&mut ring, socket), Seen::Connected(_)));
@@ -26,7 +29,7 @@ fn a_connection_comes_from_the_address_that_was_asked_for() {
         );
         ring.close(socket, Close::Graceful).unwrap();
         assert!(matches!(next_of(&mut ring, socket), Seen::Closed(_)));
-        assert_eq!(accepted.read(&mut [0; 8]).unwrap(), 0);
+        assert_eq!(read(&mut accepted, &mut [0; 8]).unwrap(), 0);
     }
 }
 

@@ -110,7 +110,7 @@ fn echo(case: Case, ready: &mpsc::Sender<SocketAddr>, measuring: &AtomicBool) ->
             Some(Event::Ended { .. }) => ended += 1,
             Some(other) => panic!("{other:?}"),
             None => {
-                if measuring.load(Ordering::Relaxed) != counting {
+                if counting != measuring.load(Ordering::Relaxed) {
                     counting = !counting;
                     if counting {
                         echoed = Echoed { messages: 0, cpu: cpu_time(), waits: 0, ..echoed };
@@ -173,7 +173,15 @@ fn drive(case: Case, address: SocketAddr, measuring: &AtomicBool) {
         start(&mut ring, &mut idle, message);
     }
     measuring.store(false, Ordering::Relaxed);
-    // Dropping the ring ends all connections.
+    // The other thread has seen it when it has answered all that is still under way.
+    let mut under_way = case.active;
+    while under_way > 0 {
+        match ring.next_event() {
+            Some(Event::Received { .. }) => under_way -= 1,
+            Some(_) => {}
+            None => ring.wait(Some(Duration::from_millis(100))).unwrap(),
+        }
+    }
 }
 
 fn connect_all(ring: &mut DeviceRing, sockets: u32, address: SocketAddr) -> Vec<SocketId> {

@@ -2,6 +2,7 @@
 
 mod accepting;
 mod bounds;
+mod churning;
 mod closing;
 mod connecting;
 mod measuring;

@@ -17,7 +17,7 @@ use crate::ring::complete::Step;
 use crate::ring::event::{Close, Event, Refused, SocketId};
 use crate::ring::movement::RingAddress;
 use crate::ring::ops::{Completion, Kernel, Kind, Operation, Tag};
-use crate::ring::sockets::{Sockets, Traits};
+use crate::ring::sockets::{Capabilities, Sockets};
 
 const RINGS: u32 = 2;
 const SLOTS: u32 = 4;
@@ -185,9 +185,9 @@ struct Owner {
 }
 
 impl Owner {
-    fn new(traits: Traits) -> Self {
+    fn new(capabilities: Capabilities) -> Self {
         let nothing = || OwnedFd::from(File::open("/dev/null").unwrap());
-        let mut sockets = Sockets::new(RINGS, SLOTS, traits);
+        let mut sockets = Sockets::new(RINGS, SLOTS, capabilities);
         sockets.add_listener(nothing(), ACCEPTS).unwrap();
         let free = (0..RINGS).map(|_| (0..BUFFERS).collect()).collect();
         Self {
@@ -409,7 +409,7 @@ proptest! {
         steps in prop::collection::vec(any::<(u8, usize, u8)>(), 0..400),
         (socket_options, bind, prompt_close) in any::<(bool, bool, bool)>(),
     ) {
-        let mut owner = Owner::new(Traits { socket_options, bind, prompt_close });
+        let mut owner = Owner::new(Capabilities { socket_options, bind, prompt_close });
         for step in steps {
             owner.step(step);
         }

@@ -1,6 +1,6 @@
 //! Words for the tests: a ring with a listener, its events as values, peers.
 
-use std::io;
+use std::io::{self, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -118,4 +118,14 @@ pub(super) fn next_of(ring: &mut DeviceRing, socket: SocketId) -> Seen {
     let seen = next(ring);
     assert_eq!(seen.socket(), socket, "{seen:?}");
     seen
+}
+
+/// What the peer reads next. Completions of the ring, which is of the same thread, may interrupt it.
+pub(super) fn read(peer: &mut TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match peer.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Sleeping and being woken.
 
+use std::fs::File;
 use std::io::{Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -73,6 +74,47 @@ fn a_doorbell_wakes_from_another_thread_and_no_ring_is_lost() {
     }
 }
 
+/// As a runtime does: it reads the eventfd.
+#[test]
+fn who_sleeps_by_reading_the_eventfd_is_woken_by_completions_and_doorbells() {
+    for task_run in [TaskRun::Cooperative, TaskRun::Deferred] {
+        let config = Config { task_run, sockets_per_ring: Some(8), ..small() };
+        let (mut ring, address) = serving(config, 4);
+        let (mut peer, socket) = connection(&mut ring, address);
+        ring.receive_many(socket).unwrap();
+        let mut signal = File::from(ring.event_fd().try_clone_to_owned().unwrap());
+        let doorbell = ring.doorbell();
+        let (hellos, rings) = (1000, Arc::new(AtomicU32::new(0)));
+        let client = {
+            let rings = rings.clone();
+            std::thread::spawn(move || {
+                for _ in 0..hellos {
+                    peer.write_all(b"hello").unwrap();
+                    peer.read_exact(&mut [0; 5]).unwrap();
+                    rings.fetch_add(1, Ordering::Relaxed);
+                    doorbell.ring();
+                }
+            })
+        };
+        let mut ended = false;
+        while !ended || rings.load(Ordering::Relaxed) < hellos {
+            match ring.next_event().map(Seen::from) {
+                Some(Seen::Received(socket, bytes)) => ring.send(socket, bytes).unwrap(),
+                Some(Seen::Sent(_, _, Ok(()))) => {}
+                Some(Seen::Ended(_, Ok(()))) => ended = true,
+                Some(other) => panic!("{other:?}"),
+                None => {
+                    if ring.prepare_sleep().unwrap() {
+                        signal.read_exact(&mut [0; 8]).unwrap();
+                    }
+                    ring.awake();
+                }
+            }
+        }
+        client.join().unwrap();
+    }
+}
+
 #[test]
 fn a_deadline_ends_a_sleep_and_an_earlier_one_replaces_it() {
     let mut ring = ring(small());
@@ -101,7 +143,7 @@ fn options_are_set_where_the_kernel_can() {
     let (mut ring, address) = serving(small(), 1);
     let (_peer, socket) = connection(&mut ring, address);
     let result = ring.quick_ack(socket);
-    assert_eq!(result.is_ok(), ring.traits().socket_options);
+    assert_eq!(result.is_ok(), ring.capabilities().socket_options);
     ring.close(socket, crate::ring::Close::Graceful).unwrap();
     assert!(matches!(next_of(&mut ring, socket), Seen::Closed(_)));
 }
