@@ -9,5 +9,6 @@ mod general;
 mod link;
 mod list;
 mod mediator;
+mod process;
 mod retrieve;
 mod update;
