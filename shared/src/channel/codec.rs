@@ -3,13 +3,17 @@
 use rkyv::rancor::Failure;
 use rkyv::ser::{Positional, Writer};
 
-use super::message::{CommandEnvelope, ReplyEnvelope};
-use super::ring::{Memory, Refused, Slot};
+use super::message::{CommandEnvelope, MESSAGE_BYTES_MAX, ReplyEnvelope};
+
+/// The archive would have more than [`MESSAGE_BYTES_MAX`] bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct TooLarge;
 
 /// What can be sent through a ring.
 pub(super) trait Message: Sized {
-    /// Writes the archive. Allocates nothing once the thread's scratch space is large enough.
-    fn encode(&self, writer: impl Writer<Failure>) -> Result<(), Failure>;
+    /// Leaves the archive in `buffer`, and nothing else. Allocates nothing once the buffer, and
+    /// rkyv's scratch space of this thread, are large enough.
+    fn encode(&self, buffer: &mut Vec<u8>) -> Result<(), TooLarge>;
 
     /// Validates the bytes, then makes a value of them; none when they are no archive of this type.
     ///
@@ -21,8 +25,10 @@ pub(super) trait Message: Sized {
 macro_rules! message {
     ($type:ty) => {
         impl Message for $type {
-            fn encode(&self, writer: impl Writer<Failure>) -> Result<(), Failure> {
-                rkyv::api::high::to_bytes_in(self, writer).map(drop)
+            fn encode(&self, buffer: &mut Vec<u8>) -> Result<(), TooLarge> {
+                buffer.clear();
+                let written = rkyv::api::high::to_bytes_in(self, Bounded(buffer));
+                written.map(drop).map_err(|Failure| TooLarge)
             }
 
             fn decode(bytes: &[u8]) -> Option<Self> {
@@ -35,33 +41,21 @@ macro_rules! message {
 message!(CommandEnvelope);
 message!(ReplyEnvelope);
 
-/// Puts what rkyv writes into a slot, and remembers why it could not.
-pub(super) struct SlotWriter<'s, 'p, M: Memory> {
-    slot: &'s mut Slot<'p, M>,
-    refused: Option<Refused>,
-}
+/// Stops at the largest message, instead of growing with whatever it is given.
+struct Bounded<'b>(&'b mut Vec<u8>);
 
-impl<'s, 'p, M: Memory> SlotWriter<'s, 'p, M> {
-    /// Writes the archive of a message.
-    pub(super) fn write(slot: &'s mut Slot<'p, M>, message: &impl Message) -> Result<(), Refused> {
-        let mut writer = Self { slot, refused: None };
-        let encoded = message.encode(&mut writer);
-        // By itself rkyv fails only where a message outgrows its 31-bit offsets.
-        encoded.map_err(|Failure| writer.refused.unwrap_or(Refused::TooLarge))
-    }
-}
-
-impl<M: Memory> Positional for SlotWriter<'_, '_, M> {
+impl Positional for Bounded<'_> {
     fn pos(&self) -> usize {
-        self.slot.len()
+        self.0.len()
     }
 }
 
-impl<M: Memory> Writer<Failure> for SlotWriter<'_, '_, M> {
+impl Writer<Failure> for Bounded<'_> {
     fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        self.slot.write(bytes).map_err(|refused| {
-            self.refused = Some(refused);
-            Failure
-        })
+        if bytes.len() > MESSAGE_BYTES_MAX - self.0.len() {
+            return Err(Failure);
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(())
     }
 }

@@ -30,6 +30,7 @@ impl Doorbell {
     pub(super) fn ring(&self) -> Result<(), ChannelError> {
         match rustix::io::retry_on_intr(|| rustix::io::write(&*self.0, &1u64.to_ne_bytes())) {
             Ok(_) | Err(Errno::AGAIN) => Ok(()),
+            // An error and no signal: the standard library has SIGPIPE ignored.
             Err(Errno::PIPE) => Err(ChannelError::PeerGone),
             Err(cause) => Err(ChannelError::Doorbell(cause)),
         }

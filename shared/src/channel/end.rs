@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use super::codec::{Message, SlotWriter};
+use super::codec::{Message, TooLarge};
 use super::doorbell::Doorbell;
 use super::message::{CommandEnvelope, ReplyEnvelope};
 use super::region::{Half, Halves};
@@ -50,7 +50,7 @@ struct End<In, Out> {
     incoming: Consumer<Half>,
     outgoing: Producer<Half>,
     doorbell: Doorbell,
-    /// Holds the message that is being decoded, at least as long as the longest so far.
+    /// Holds the message on its way into or out of the ring.
     buffer: Vec<u8>,
     lost: Option<ChannelError>,
     messages: PhantomData<fn(Out) -> In>,
@@ -80,12 +80,8 @@ impl<In: Message, Out: Message> End<In, Out> {
 
     fn send(&mut self, message: &Out) -> Result<(), SendError> {
         self.check()?;
-        let staged = self.outgoing.begin().and_then(|mut slot| {
-            SlotWriter::write(&mut slot, message)?;
-            slot.finish();
-            Ok(())
-        });
-        staged.map_err(|refused| {
+        message.encode(&mut self.buffer).map_err(|TooLarge| SendError::TooLarge)?;
+        self.outgoing.stage(&self.buffer).map_err(|refused| {
             let error = refused.into();
             if let SendError::Lost(how) = error {
                 self.lose(how);

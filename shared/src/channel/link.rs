@@ -134,7 +134,8 @@ pub fn welcome(
             ends.push(GatewayEnd::new(halves, doorbell.clone()));
         }
         let bell = (nth == 0).then(|| bell.as_fd());
-        let pairs = memories.iter().zip(shards).flat_map(|(memory, bell)| [memory.as_fd(), *bell]);
+        let pairs =
+            memories.iter().zip(shards).flat_map(|(memory, doorbell)| [memory.as_fd(), *doorbell]);
         let descriptors: Vec<_> = bell.into_iter().chain(pairs).collect();
         introduction.send_descriptors(&descriptors)?;
     }

@@ -6,6 +6,10 @@
 //! api ◄══ ring ══ shard              ReplyEnvelope       ┘ (api process, shard), in one memfd
 //! api ── doorbell ──► shard          only when the shard sleeps
 //! api ◄── bell ── any shard          only when the api process sleeps
+//!
+//! memfd   │ control of commands │ control of replies │ data of commands, 2^n B │ data of replies, 2^n B │
+//! control │ published │ consumed │ asleep │        each on cache lines of its own
+//! data    │ length │ archive │ length │ archive │ …  in words, going round the end
 //! ```
 //!
 //! Reading order: [`message`], what is said; `ring`, how bytes get across; `region`, the memory they
@@ -25,13 +29,18 @@
 //!
 //! Invariants: neither side trusts the other's indices, lengths, bytes or descriptors. Whatever the
 //! other process does, what it costs is an error, a late wake-up or a system call, never a panic, a
-//! wait, undefined behaviour or more memory than [`message::MESSAGE_BYTES_MAX`] per end. Bytes are
-//! copied out of shared memory before they are validated. What one cannot be protected from is theft
-//! of a wake-up: whoever has a shard's doorbell, an eventfd, can also read it. A gateway that wants
-//! to contain even that gives every `api` process doorbells of its own.
+//! wait, undefined behaviour or more memory than twice [`message::MESSAGE_BYTES_MAX`] per end. Bytes are
+//! copied out of shared memory before they are validated. What nobody can be protected from is whoever
+//! shares his eventfd: an `api` process can read a shard's doorbell, which steals a wake-up, or fill
+//! it, which holds up the others that ring until the shard wakes. A gateway that wants to contain even
+//! that gives every `api` process doorbells of its own.
 
 pub mod message;
 
+#[cfg_attr(
+    all(loom, not(test)),
+    expect(dead_code, reason = "models use the ring alone, without the memory and the ends")
+)]
 mod ring;
 
 #[cfg(not(loom))]
@@ -57,6 +66,9 @@ mod welcome;
 
 #[cfg(not(loom))]
 mod peer;
+
+#[cfg(test)]
+mod tests;
 
 pub use ring::Corruption;
 

@@ -12,7 +12,7 @@
 //! receiving side refuses what is not sealed, has another size, or is no ordinary memory.
 #![expect(unsafe_code, reason = "maps memory that is shared with another process")]
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -60,6 +60,9 @@ impl RingBytes {
     /// 256 MiB.
     pub const MAX: u32 = 1 << 28;
 
+    /// [`Self::MIN`] bytes.
+    pub const SMALLEST: Self = Self(Self::MIN);
+
     /// This many bytes.
     pub const fn new(bytes: u32) -> Result<Self, NotARingSize> {
         if bytes.is_power_of_two() && bytes >= Self::MIN && bytes <= Self::MAX {
@@ -81,10 +84,9 @@ impl RingBytes {
 }
 
 impl Default for RingBytes {
-    /// 4 MiB.
+    /// Four messages of the largest size, or some ten thousand usual ones.
     fn default() -> Self {
-        const { assert!(1 << 22 >= Self::MIN) };
-        Self(1 << 22)
+        const { Self(2 * Self::MIN) }
     }
 }
 
@@ -237,7 +239,7 @@ impl Halves {
         rustix::fs::ftruncate(&memory, ring.of_region() as u64)
             .map_err(RegionError::when("size"))?;
         rustix::fs::fcntl_add_seals(&memory, SEALS).map_err(RegionError::when("seal"))?;
-        let halves = Self::of(Region::map(as_fd(&memory), ring)?);
+        let halves = Self::of(Region::map(memory.as_fd(), ring)?);
         Ok((memory, halves))
     }
 
@@ -271,10 +273,6 @@ impl Halves {
             replies: Half { region, direction: Direction::Replies },
         }
     }
-}
-
-fn as_fd(memory: &OwnedFd) -> BorrowedFd<'_> {
-    std::os::fd::AsFd::as_fd(memory)
 }
 
 /// Without the right to be executed, which hardened systems insist on, where the kernel knows how

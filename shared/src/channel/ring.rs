@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! control   published │ consumed │ asleep          each on cache lines of its own
-//! data      │ length │ message, padded to words │ length │ message … │ free …     2^n bytes, a circle
+//! data      │ length │ message, in words │ length │ message … │ free …     2^n bytes, a circle
 //!           ▲ consumed                                     published ▲
 //! ```
 //!
 //! Indices count bytes since the ring began and never go back; modulo the capacity they are places.
-//! A message is a word with its length, then its bytes, padded to whole words. It may go round the
-//! end: it is written and read in two runs then, and needs no copy more for it.
+//! A message is a word with its length, then its bytes, filled up to whole words. It may go round the
+//! end: it is written and read in two runs then, one copy in and one copy out all the same.
 //!
 //! **The other process is not trusted.** Each side keeps its own index in private memory. The other
 //! side's index and each length are read once, into a local, and compared with what is possible
@@ -37,7 +37,10 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 pub(super) const WORD_BYTES: usize = 8;
 
 /// A word of the ring's data.
+#[cfg(not(loom))]
 pub(super) type Word = AtomicU64;
+#[cfg(loom)]
+pub(super) use word::Word;
 
 /// Alone on two cache lines, because processors fetch them in pairs.
 #[repr(C, align(128))]
@@ -121,7 +124,7 @@ const fn message_bytes_max(capacity: usize) -> usize {
 pub(super) struct Producer<M> {
     memory: M,
     capacity: usize,
-    /// End of what is written; what is not published yet may still grow.
+    /// End of what is written.
     staged: u64,
     /// Our index, as the consumer sees it.
     published: u64,
@@ -136,10 +139,24 @@ impl<M: Memory> Producer<M> {
         Self { memory, capacity, staged: 0, published: 0, consumed: 0 }
     }
 
-    /// Begins a message. It is staged when it is finished, and forgotten when it is dropped.
-    pub(super) fn begin(&mut self) -> Result<Slot<'_, M>, Refused> {
-        let room = self.room_for(0)?;
-        Ok(Slot { producer: self, length: 0, room, partial: [0; WORD_BYTES] })
+    /// Writes a message behind those that are staged already.
+    pub(super) fn stage(&mut self, message: &[u8]) -> Result<(), Refused> {
+        if message.len() > message_bytes_max(self.capacity) {
+            return Err(Refused::TooLarge);
+        }
+        let taken = WORD_BYTES + padded(message.len());
+        if self.free() < taken {
+            self.look().map_err(Refused::Corrupt)?;
+            if self.free() < taken {
+                return Err(Refused::Full);
+            }
+        }
+        let words = self.memory.words();
+        words[place(words, self.staged)].store(message.len() as u64, Ordering::Relaxed);
+        let start = place(words, self.staged.wrapping_add(WORD_BYTES as u64));
+        store(words, start, message);
+        self.staged = self.staged.wrapping_add(taken as u64);
+        Ok(())
     }
 
     /// Shows everything staged to the consumer. True: it sleeps, ring its doorbell.
@@ -154,22 +171,6 @@ impl<M: Memory> Producer<M> {
         fence(Ordering::SeqCst);
         let asleep = &control.asleep.0;
         asleep.load(Ordering::Relaxed) != 0 && asleep.swap(0, Ordering::Relaxed) != 0
-    }
-
-    /// How long a message may grow, if it may have `length` bytes.
-    fn room_for(&mut self, length: usize) -> Result<usize, Refused> {
-        let limit = message_bytes_max(self.capacity);
-        if length > limit {
-            return Err(Refused::TooLarge);
-        }
-        let needed = WORD_BYTES + padded(length);
-        if self.free() < needed {
-            self.look().map_err(Refused::Corrupt)?;
-            if self.free() < needed {
-                return Err(Refused::Full);
-            }
-        }
-        Ok(limit.min(self.free() - WORD_BYTES))
     }
 
     fn free(&self) -> usize {
@@ -187,80 +188,24 @@ impl<M: Memory> Producer<M> {
         self.consumed = consumed;
         Ok(())
     }
+}
 
-    /// Writes whole words at an index.
-    fn store(&self, index: u64, from: &[u8]) {
-        debug_assert!(from.len().is_multiple_of(WORD_BYTES));
-        let words = self.memory.words();
-        let place = place(words, index);
-        let (front, back) = from.split_at(from.len().min((words.len() - place) * WORD_BYTES));
-        store_run(&words[place..], front);
-        store_run(words, back);
-    }
+/// Writes bytes, the last word filled up with zeros, beginning at a place and going round the end.
+fn store(words: &[Word], start: usize, from: &[u8]) {
+    let (front, back) = from.split_at(from.len().min((words.len() - start) * WORD_BYTES));
+    store_run(&words[start..], front);
+    store_run(words, back);
 }
 
 fn store_run(words: &[Word], from: &[u8]) {
-    for (word, bytes) in words.iter().zip(from.as_chunks::<WORD_BYTES>().0) {
+    let (whole, rest) = from.as_chunks::<WORD_BYTES>();
+    for (word, bytes) in words.iter().zip(whole) {
         word.store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
     }
-}
-
-/// A message that is being written, piece by piece, into its place in the ring.
-pub(super) struct Slot<'p, M: Memory> {
-    producer: &'p mut Producer<M>,
-    length: usize,
-    /// How long the message may become without looking at the consumer's index again.
-    room: usize,
-    /// The bytes behind the last whole word.
-    partial: [u8; WORD_BYTES],
-}
-
-impl<M: Memory> Slot<'_, M> {
-    /// Bytes written so far.
-    pub(super) fn len(&self) -> usize {
-        self.length
-    }
-
-    /// Appends. After an error the slot is of no use.
-    pub(super) fn write(&mut self, mut bytes: &[u8]) -> Result<(), Refused> {
-        let end = self.length.saturating_add(bytes.len());
-        if end > self.room {
-            self.room = self.producer.room_for(end)?;
-        }
-        let filled = self.length % WORD_BYTES;
-        if filled != 0 {
-            let fits = bytes.len().min(WORD_BYTES - filled);
-            self.partial[filled..filled + fits].copy_from_slice(&bytes[..fits]);
-            if filled + fits < WORD_BYTES {
-                self.length = end;
-                return Ok(());
-            }
-            self.producer.store(self.index(self.length - filled), &self.partial);
-            self.length += fits;
-            bytes = &bytes[fits..];
-        }
-        let (whole, rest) = bytes.split_at(bytes.len() - bytes.len() % WORD_BYTES);
-        self.producer.store(self.index(self.length), whole);
-        self.partial[..rest.len()].copy_from_slice(rest);
-        self.length = end;
-        Ok(())
-    }
-
-    /// Stages the message: it goes out with the next [`Producer::publish`].
-    pub(super) fn finish(mut self) {
-        let filled = self.length % WORD_BYTES;
-        if filled != 0 {
-            self.partial[filled..].fill(0);
-            self.producer.store(self.index(self.length - filled), &self.partial);
-        }
-        self.producer.store(self.producer.staged, &(self.length as u64).to_ne_bytes());
-        self.producer.staged = self.index(padded(self.length));
-        debug_assert!(self.producer.free() <= self.producer.capacity);
-    }
-
-    /// Index of this byte of the message.
-    fn index(&self, at: usize) -> u64 {
-        self.producer.staged.wrapping_add((WORD_BYTES + at) as u64)
+    if let (Some(word), false) = (words.get(whole.len()), rest.is_empty()) {
+        let mut last = [0; WORD_BYTES];
+        last[..rest.len()].copy_from_slice(rest);
+        word.store(u64::from_ne_bytes(last), Ordering::Relaxed);
     }
 }
 
@@ -317,7 +262,8 @@ impl<M: Memory> Consumer<M> {
     /// Says that this side is about to wait for its doorbell. False: do not, there are messages.
     pub(super) fn announce_sleep(&mut self) -> Result<bool, Corruption> {
         self.announced = true;
-        self.memory.control().asleep.0.store(1, Ordering::Relaxed);
+        // A swap, as in `publish`: it stands in one order with the producer's.
+        self.memory.control().asleep.0.swap(1, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         let pending = self.is_pending()?;
         if pending {
@@ -364,11 +310,14 @@ fn load_run(words: &[Word], into: &mut [u8]) {
     }
 }
 
+#[cfg(loom)]
+mod word;
+
 #[cfg(test)]
 mod heap;
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests;
 
-#[cfg(all(test, loom))]
+#[cfg(test)]
 mod models;

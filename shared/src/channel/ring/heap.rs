@@ -12,6 +12,13 @@ pub(super) struct Heap {
 
 impl Heap {
     /// A new ring of this many bytes.
+    #[cfg_attr(
+        loom,
+        expect(
+            clippy::arc_with_non_send_sync,
+            reason = "the threads of a model never run at once"
+        )
+    )]
     pub(super) fn new(bytes: usize) -> Arc<Self> {
         Arc::new(Self {
             control: Control {
@@ -38,15 +45,4 @@ impl Memory for Arc<Heap> {
 pub(super) fn ring(bytes: usize) -> (Producer<Arc<Heap>>, Consumer<Arc<Heap>>) {
     let heap = Heap::new(bytes);
     (Producer::new(heap.clone()), Consumer::new(heap))
-}
-
-/// Writes a message in one piece.
-pub(super) fn stage(
-    producer: &mut Producer<Arc<Heap>>,
-    message: &[u8],
-) -> Result<(), super::Refused> {
-    let mut slot = producer.begin()?;
-    slot.write(message)?;
-    slot.finish();
-    Ok(())
 }

@@ -1,12 +1,13 @@
 //! Models of the ring for loom, which runs every interleaving and every value that a weakly ordered
 //! memory may show: `RUSTFLAGS="--cfg loom" cargo test -p shared --release channel`.
+#![cfg(loom)]
 
 use std::sync::Arc;
 
 use loom::sync::Notify;
 use loom::thread;
 
-use super::heap::{Heap, ring, stage};
+use super::heap::{Heap, ring};
 use super::{Consumer, Producer, Refused};
 
 type Sender = Producer<Arc<Heap>>;
@@ -15,7 +16,7 @@ type Receiver = Consumer<Arc<Heap>>;
 /// Stages a message, giving the other side time while the ring is full.
 fn stage_patiently(sender: &mut Sender, message: &[u8]) {
     loop {
-        match stage(sender, message) {
+        match sender.stage(message) {
             Ok(()) => return,
             Err(Refused::Full) => thread::yield_now(),
             Err(refused) => panic!("{refused:?}"),
@@ -33,7 +34,7 @@ fn what_is_received_is_what_was_sent() {
         let (mut sender, mut receiver) = ring(64);
         let sending = thread::spawn(move || {
             for message in [&b"first"[..], b"and the second"] {
-                stage(&mut sender, message).expect("both fit");
+                sender.stage(message).expect("both fit");
                 let _ = sender.publish();
             }
         });
@@ -83,8 +84,8 @@ fn messages_published_together_are_seen_together_or_not_at_all() {
     loom::model(|| {
         let (mut sender, mut receiver) = ring(64);
         let sending = thread::spawn(move || {
-            stage(&mut sender, &[1; 3]).expect("fits");
-            stage(&mut sender, &[2; 9]).expect("fits");
+            sender.stage(&[1; 3]).expect("fits");
+            sender.stage(&[2; 9]).expect("fits");
             let _ = sender.publish();
         });
         let mut buffer = Vec::new();
@@ -120,7 +121,7 @@ fn no_wake_up_is_lost() {
         let ringing = bell.clone();
         let sending = thread::spawn(move || {
             for message in 0..2 {
-                stage(&mut sender, &[message]).expect("fits");
+                sender.stage(&[message]).expect("fits");
                 if sender.publish() {
                     ringing.notify();
                 }
@@ -139,7 +140,7 @@ fn no_wake_up_is_lost_when_others_ring_too() {
         let bell = Arc::new(Notify::new());
         let (ringing, other) = (bell.clone(), bell.clone());
         let sending = thread::spawn(move || {
-            stage(&mut sender, &[0]).expect("fits");
+            sender.stage(&[0]).expect("fits");
             if sender.publish() {
                 ringing.notify();
             }
@@ -161,12 +162,12 @@ fn both_sides_may_sleep_and_wake_each_other() {
         let (to_here, at_there) = (here.clone(), there.clone());
         let other_side = thread::spawn(move || {
             receive_sleeping(&mut asked, &at_there, 1);
-            stage(&mut answering, &[0]).expect("fits");
+            answering.stage(&[0]).expect("fits");
             if answering.publish() {
                 to_here.notify();
             }
         });
-        stage(&mut asking, &[0]).expect("fits");
+        asking.stage(&[0]).expect("fits");
         if asking.publish() {
             there.notify();
         }
