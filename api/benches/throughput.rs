@@ -4,6 +4,7 @@
 //! ```text
 //! cargo bench -p api --bench throughput -- [seconds] [connections]
 //! ```
+#![expect(clippy::unwrap_used, reason = "a measurement that cannot go on has failed")]
 
 #[path = "../tests/conformance/support/mod.rs"]
 #[expect(dead_code, unused_imports, reason = "the words of all tests")]

@@ -12,6 +12,7 @@
 
 mod cbor;
 mod encoder;
+mod head;
 mod json;
 mod media_type;
 

@@ -1,7 +1,7 @@
 //! List devices: cases 65 to 75, and lists that take many pages.
 
 use serde_json::{Value, json};
-use shared::channel::message::Failure;
+use shared::channel::message::{Failure, Reply};
 use shared::ocf::device::Status;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -198,7 +198,7 @@ async fn a_list_that_fails_in_the_middle_breaks_off() {
 #[tokio::test]
 async fn a_list_is_503_while_the_store_is_unavailable() {
     let cloud = Cloud::start().await;
-    cloud.world.state().failure = Some(Failure::StoreUnavailable);
+    cloud.world.state().reply = Some(Reply::Failed(Failure::StoreUnavailable));
     let answer = cloud.get(DEVICES).send().await;
     assert!(answer.is_problem(503).header("retry-after").is_some());
     cloud.stop().await;

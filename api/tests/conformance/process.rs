@@ -130,7 +130,7 @@ async fn it_serves_reloads_and_drains_and_logs_no_secrets() {
     assert_eq!(logged["correlation"], correlation);
     assert!(logged["ms"].is_number());
 
-    write_credentials(directory.path(), CREDENTIALS.iter().filter(|entry| entry.0 != "alice"));
+    write_credentials(directory.path(), CREDENTIALS.iter().filter(|entry| entry.token != "alice"));
     process.signal(Signal::HUP);
     process.until("certificate and credentials reloaded");
     client.ask(Method::GET, &path).token("alice").send().await.is_problem(401);
