@@ -47,7 +47,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let config: Config = shared::config::load(&arguments.config)?;
-    api::log::install(&config.log);
+    let _logging = api::log::install(&config.log).context("cannot log")?;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if config.workers > 0 {
         runtime.worker_threads(config.workers);

@@ -101,6 +101,7 @@ pub async fn issue_token(asked: Asked, body: Body) -> Result<Response, Problem> 
     let Reply::DeviceToken { token, expires_in_secs } = reply else {
         return Err(unexpected_reply("issue a device token"));
     };
+    audit(&asked, request.di, "device token issued");
     let issued = DeviceToken {
         di: request.di,
         access_token: &token,
@@ -133,9 +134,24 @@ pub async fn remove_device(asked: Asked, device: DeviceId) -> Result<Response, P
     asked.caller.must_mediate()?;
     let command = Command::RemoveDevice { device };
     match asked.app.ask_store(&asked.caller, command, Intent::Update).await? {
-        Reply::Done => Ok(StatusCode::NO_CONTENT.into_response()),
+        Reply::Done => {
+            audit(&asked, Some(device), "device removed");
+            Ok(StatusCode::NO_CONTENT.into_response())
+        }
         _ => Err(unexpected_reply("remove a device")),
     }
+}
+
+/// What changes who may control a device is logged with who did it (cloud reference 9.6).
+fn audit(asked: &Asked, device: Option<DeviceId>, done: &'static str) {
+    tracing::info!(
+        target: "api::audit",
+        user = %asked.caller.user(),
+        client = asked.caller.client(),
+        device = device.map_or(String::new(), |device| device.to_string()),
+        correlation = asked.trace.correlation(),
+        "{done}"
+    );
 }
 
 fn must_mediate_in_json(asked: &Asked) -> Result<(), Problem> {

@@ -99,8 +99,7 @@ impl List {
         self.encoder.begin_list(length);
         loop {
             for device in page.devices.iter().take(length - self.written) {
-                write_device(&mut self.encoder, device, self.content);
-                self.written += 1;
+                self.write(device);
                 if self.encoder.pending_bytes() >= PIECE_BYTES
                     && writer.write(self.encoder.take()).await.is_err()
                 {

@@ -3,7 +3,7 @@
 
 use shared::ocf::cbor::Writer;
 
-use super::cbor::Head;
+use super::head::Head;
 use super::json::{CborFault, check, write_double, write_integer, write_json, write_text};
 use super::{MediaType, Root};
 

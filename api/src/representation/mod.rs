@@ -12,6 +12,7 @@
 
 mod cbor;
 mod encoder;
+mod head;
 mod json;
 mod media_type;
 
@@ -70,15 +71,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn json_through_cbor_is_the_same_text(value in json()) {
-            let text = value.to_string();
+        fn json_through_cbor_and_back_says_the_same(value in json()) {
             let mut cbor = Vec::new();
-            write_cbor(&mut cbor, text.as_bytes()).unwrap();
-            let mut back = Vec::new();
-            write_json(&mut back, &cbor).unwrap();
-            // The other writer spells exponents with a plus.
-            let plain = |text: &str| text.replace("e+", "e");
-            prop_assert_eq!(plain(std::str::from_utf8(&back).unwrap()), plain(&text));
+            write_cbor(&mut cbor, value.to_string().as_bytes()).unwrap();
+            let mut json = Vec::new();
+            write_json(&mut json, &cbor).unwrap();
+            let mut again = Vec::new();
+            write_cbor(&mut again, &json).unwrap();
+            prop_assert_eq!(again, cbor);
         }
 
         #[test]

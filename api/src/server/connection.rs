@@ -15,12 +15,13 @@ use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
-use tower::Service;
+use tower::{BoxError, Service};
 
 use super::pulse::{Exhausted, Patience, Pulse};
 use crate::config::{Config, millis};
@@ -77,7 +78,7 @@ pub(super) enum Ended {
     #[error(transparent)]
     Exhausted(#[from] Exhausted),
     #[error("{0}")]
-    Http(Box<dyn std::error::Error + Send + Sync>),
+    Http(BoxError),
 }
 
 /// Serves a connection to its end. When `draining` becomes true it ends after the requests under way.
@@ -86,31 +87,46 @@ pub(super) async fn serve(
     acceptor: TlsAcceptor,
     router: Router,
     rules: &Rules,
-    mut draining: watch::Receiver<bool>,
+    draining: watch::Receiver<bool>,
 ) -> Result<(), Ended> {
     // Answers go out in one piece; waiting for more to say would only delay them.
     socket.set_nodelay(true).map_err(Ended::Handshake)?;
     let handshake = tokio::time::timeout(rules.handshake, acceptor.accept(socket)).await;
     let tls = handshake.map_err(|_| Ended::HandshakeTooSlow)?.map_err(Ended::Handshake)?;
-    let http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
-    let signs = Signs { pulse: Arc::default(), started: Instant::now() };
+    let signs = Signs {
+        pulse: Arc::default(),
+        started: Instant::now(),
+        patience: rules.patience,
+        http2: tls.get_ref().1.alpn_protocol() == Some(b"h2"),
+    };
     let requests = {
         let signs = signs.clone();
         service_fn(move |request| answer(router.clone(), request, UnderWay::begin(&signs)))
     };
     let io = TokioIo::new(Watched { io: tls, signs: signs.clone() });
-    let mut http = pin!(rules.http.serve_connection(io, requests));
+    let http = pin!(rules.http.serve_connection(io, requests));
+    drive(http, &signs, draining).await
+}
+
+/// Drives HTTP until it ends, by itself or because a deadline has passed.
+async fn drive(
+    mut http: Pin<&mut impl GracefulConnection<Error = BoxError>>,
+    signs: &Signs,
+    mut draining: watch::Receiver<bool>,
+) -> Result<(), Ended> {
     let mut drained = pin!(async move { draining.wait_for(|&drain| drain).await.is_ok() });
-    let mut alarm = pin!(tokio::time::sleep(rules.patience.idle));
+    let mut alarm = pin!(tokio::time::sleep(signs.patience.idle));
     let mut closing = None;
     loop {
         let event = std::future::poll_fn(|cx| {
             if let Poll::Ready(ended) = http.as_mut().poll(cx) {
-                return Poll::Ready(Event::Ended(ended.map_err(Ended::Http)));
+                return Poll::Ready(Event::Ended(ended));
             }
             // What has just happened may have brought a deadline that is sooner than the alarm.
-            if let Some((at, _)) = signs.deadline(rules.patience, http2, closing) {
-                ring_by(alarm.as_mut(), at);
+            if let Some((at, _)) = signs.deadline(closing)
+                && at < alarm.deadline()
+            {
+                alarm.as_mut().reset(at);
             }
             if alarm.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Event::Alarm);
@@ -120,45 +136,45 @@ pub(super) async fn serve(
             }
             Poll::Pending
         });
-        match event.await {
-            Event::Ended(ended) => return ended,
-            Event::Drain => {
-                http.as_mut().graceful_shutdown();
-                closing = Some(Instant::now());
-            }
-            Event::Alarm => match signs.deadline(rules.patience, http2, closing) {
-                Some((at, why)) if at <= Instant::now() => {
-                    if why != Exhausted::Idle || closing.is_some() {
-                        return Err(why.into());
-                    }
-                    http.as_mut().graceful_shutdown();
-                    closing = Some(Instant::now());
-                    alarm.as_mut().reset(Instant::now() + rules.patience.write);
+        let event = event.await;
+        let now = Instant::now();
+        let close = match event {
+            Event::Ended(ended) => return ended.map_err(Ended::Http),
+            Event::Drain => true,
+            Event::Alarm => match signs.deadline(closing) {
+                Some((at, Exhausted::Idle)) if at <= now && closing.is_none() => true,
+                Some((at, why)) if at <= now => return Err(why.into()),
+                later => {
+                    let at = later.map_or(now + signs.patience.idle, |(at, _)| at);
+                    alarm.as_mut().reset(at);
+                    false
                 }
-                Some((at, _)) => alarm.as_mut().reset(at),
-                None => alarm.as_mut().reset(Instant::now() + rules.patience.idle),
             },
+        };
+        if close {
+            http.as_mut().graceful_shutdown();
+            closing = Some(now);
+            alarm.as_mut().reset(now + signs.patience.write);
         }
     }
 }
 
 enum Event {
-    Ended(Result<(), Ended>),
+    /// There is nothing more to do.
+    Ended(Result<(), BoxError>),
+    /// The server is about to stop.
     Drain,
+    /// A deadline may have passed.
     Alarm,
 }
 
-fn ring_by(alarm: Pin<&mut Sleep>, at: Instant) {
-    if at < alarm.deadline() {
-        alarm.reset(at);
-    }
-}
-
-/// The pulse of this connection, with its clock.
+/// The pulse of this connection, with its clock and its limits.
 #[derive(Clone)]
 struct Signs {
     pulse: Arc<Pulse>,
     started: Instant,
+    patience: Patience,
+    http2: bool,
 }
 
 impl Signs {
@@ -166,16 +182,11 @@ impl Signs {
         self.started.elapsed()
     }
 
-    /// When to give up. A connection that is closing has as long to go as a slow reader.
-    fn deadline(
-        &self,
-        patience: Patience,
-        http2: bool,
-        closing: Option<Instant>,
-    ) -> Option<(Instant, Exhausted)> {
-        let (after, why) = self.pulse.deadline(patience, http2)?;
+    /// When to give up, and why. A connection that is closing has as long to go as a slow reader.
+    fn deadline(&self, closing: Option<Instant>) -> Option<(Instant, Exhausted)> {
+        let (after, why) = self.pulse.deadline(self.patience, self.http2)?;
         let at = match (why, closing) {
-            (Exhausted::Idle, Some(closing)) => closing + patience.write,
+            (Exhausted::Idle, Some(closing)) => closing + self.patience.write,
             _ => self.started + after,
         };
         Some((at, why))

@@ -97,7 +97,7 @@ async fn credentials_are_reloaded_and_a_bad_file_changes_nothing() {
     let error = cloud.reloader.reload().await.unwrap_err().to_string();
     assert!(error.contains("credentials.json") && error.contains("token_sha256"), "{error}");
     assert_eq!(status("alice").await, 200);
-    write_credentials(directory, CREDENTIALS.iter().filter(|entry| entry.0 != "alice"));
+    write_credentials(directory, CREDENTIALS.iter().filter(|entry| entry.token != "alice"));
     cloud.reloader.reload().await.unwrap();
     assert_eq!(status("alice").await, 401);
     assert_eq!(status("bob").await, 200);

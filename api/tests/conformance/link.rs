@@ -3,7 +3,9 @@
 use axum::http::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::world::{ALICE, SENSOR};
+use shared::channel::message::{Command, CommandEnvelope, Content, DevicesPage, Reply};
+
+use crate::support::world::{ALICE, LIGHT, SENSOR};
 use crate::support::{Behaviour, Cloud, Device};
 
 const DEVICES: &str = "/api/v1/devices";
@@ -36,19 +38,84 @@ async fn a_lost_gateway_lets_everybody_go_and_is_found_again() {
 
 #[tokio::test]
 async fn commands_above_the_limit_of_a_shard_are_503() {
-    let cloud = Cloud::start_with(|config| {
-        config.limits.commands_per_shard = 2;
-        config.timeouts.device_ms = 1_000;
-    })
-    .await;
+    let mut cloud = Cloud::start_with(|config| config.limits.commands_per_shard = 2).await;
     with_silent_device(&cloud);
     let waiting: Vec<_> =
         (0..2).map(|_| tokio::spawn(cloud.post(silent_path(), "{}").send())).collect();
     cloud.world.until_updated(2).await;
     let answer = cloud.get(DEVICES).send().await;
     assert!(answer.is_problem(503).header("retry-after").is_some());
+    drop(cloud.gateway.take());
     for waiting in waiting {
-        waiting.await.unwrap().is_problem(504);
+        waiting.await.unwrap().is_problem(503);
+    }
+    cloud.stop().await;
+}
+
+#[tokio::test]
+async fn a_full_ring_is_503_at_once() {
+    let cloud = Cloud::start_with(|config| config.timeouts.device_ms = 1_000).await;
+    cloud.gateway.as_ref().unwrap().pause();
+    let long = format!(r#"{{"x":"{}"}}"#, "x".repeat(500_000));
+    let asking: Vec<_> = (0..16)
+        .map(|_| tokio::spawn(cloud.post(format!("{DEVICES}/{SENSOR}/humidity"), &long).send()))
+        .collect();
+    let mut statuses = Vec::new();
+    for asking in asking {
+        let answer = asking.await.unwrap();
+        assert!(answer.header("retry-after").is_some());
+        statuses.push(answer.status);
+    }
+    // What fitted into the ring was never answered, the rest never sent.
+    let refused = statuses.iter().filter(|&&status| status == 503).count();
+    assert!((1..16).contains(&refused), "{statuses:?}");
+    assert!(statuses.iter().all(|status| [503, 504].contains(status)), "{statuses:?}");
+    cloud.stop().await;
+}
+
+#[tokio::test]
+async fn replies_that_make_no_sense_are_500_and_end_nothing_else() {
+    let cloud = Cloud::start().await;
+    let view = |device: &str| {
+        let listed = cloud.world.reply(CommandEnvelope {
+            request: 0,
+            patience_ms: 0,
+            user: ALICE.parse().unwrap(),
+            command: Command::ReadDevice {
+                device: device.parse().unwrap(),
+                first_link: 0,
+                content: Content::Base,
+            },
+        });
+        let Some(Reply::Devices(page)) = listed else { panic!("a device") };
+        page.devices[0].clone()
+    };
+    let page = |devices: &[&str], next_link, more_devices| {
+        let devices = devices.iter().map(|device| view(device)).collect();
+        Reply::Devices(DevicesPage { devices, next_link, more_devices })
+    };
+    let one = format!("{DEVICES}/{SENSOR}");
+    let resource = format!("{one}/humidity");
+    for (path, reply) in [
+        (DEVICES, Reply::Done),
+        (DEVICES, page(&[], None, true)),
+        (DEVICES, page(&[LIGHT, SENSOR], None, false)),
+        (DEVICES, page(&[SENSOR, SENSOR], None, false)),
+        (DEVICES, page(&[SENSOR], Some(99), false)),
+        (&one, Reply::DeviceTokens(vec![])),
+        (&one, page(&[], None, false)),
+        (&one, page(&[LIGHT], None, false)),
+        (&one, page(&[SENSOR, LIGHT], None, false)),
+        (&resource, Reply::Done),
+    ] {
+        cloud.world.state().reply = Some(reply.clone());
+        let answer = cloud.get(path).send().await;
+        assert_eq!(
+            answer.is_problem(500).json()["detail"],
+            "the service made a mistake",
+            "{reply:?}"
+        );
+        cloud.world.state().reply = None;
     }
     cloud.get(DEVICES).send().await.is_ok();
     cloud.stop().await;

@@ -1,9 +1,12 @@
 //! List devices: cases 65 to 75, and lists that take many pages.
 
 use serde_json::{Value, json};
-use shared::channel::message::Failure;
+use shared::channel::message::{Failure, Reply};
 use shared::ocf::device::Status;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::support::cloud::PATIENCE;
 use crate::support::world::{ALICE, LIGHT, SENSOR};
 use crate::support::{Cloud, Device};
 
@@ -195,8 +198,40 @@ async fn a_list_that_fails_in_the_middle_breaks_off() {
 #[tokio::test]
 async fn a_list_is_503_while_the_store_is_unavailable() {
     let cloud = Cloud::start().await;
-    cloud.world.state().failure = Some(Failure::StoreUnavailable);
+    cloud.world.state().reply = Some(Reply::Failed(Failure::StoreUnavailable));
     let answer = cloud.get(DEVICES).send().await;
     assert!(answer.is_problem(503).header("retry-after").is_some());
     cloud.stop().await;
+}
+
+#[tokio::test]
+async fn a_reader_that_is_too_slow_is_cut_off() {
+    let cloud = Cloud::start_with(|config| {
+        config.timeouts.write_ms = 200;
+        config.timeouts.drain_ms = 3_600_000;
+    })
+    .await;
+    {
+        // Far more than the system's buffers take.
+        let text = format!(r#"{{"text":"{}"}}"#, "x".repeat(400_000));
+        let device = Device::online().with("/text", &["x.text"], &text);
+        cloud.world.state().devices_per_page = 1;
+        for nth in 0..60 {
+            let id = format!("00000000-0000-4000-8000-{nth:012x}");
+            cloud.world.put(ALICE, &id, device.clone());
+        }
+    }
+    let mut slow = cloud.client.connect(b"http/1.1").await.unwrap();
+    let request = format!(
+        "GET {DEVICES}?content=all HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer alice\r\n\r\n"
+    );
+    slow.write_all(request.as_bytes()).await.unwrap();
+    let mut begin = [0; 15];
+    slow.read_exact(&mut begin).await.unwrap();
+    assert_eq!(&begin, b"HTTP/1.1 200 OK");
+    // The drain waits for every connection, and this one does not end by itself.
+    tokio::time::timeout(PATIENCE, cloud.stop()).await.expect("the connection is cut off");
+    let mut rest = Vec::new();
+    let _cut = slow.read_to_end(&mut rest).await;
+    assert!(!rest.ends_with(b"0\r\n\r\n"), "nobody must take it for complete");
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use api::Server;
-use api::config::Config;
+use api::config::{Config, Credentials, Tls};
 use api::server::Reloader;
 use axum::http::Method;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -19,16 +19,34 @@ use super::client::{Asking, Client};
 use super::gateway::Gateway;
 use super::world::{ALICE, BOB, World};
 
-/// A token is also the name of its credentials. `alice` may read and update.
-pub(crate) const CREDENTIALS: [(&str, &str, &[&str], bool, Option<u64>); 8] = [
-    ("alice", ALICE, &["r:*", "w:*"], false, None),
-    ("alice-reads", ALICE, &["r:*"], false, None),
-    ("alice-writes", ALICE, &["w:*"], false, None),
-    ("alice-mails", ALICE, &["user:email"], false, None),
-    ("alice-of-old", ALICE, &["r:deviceinformation:*", "r:resources:*"], false, None),
-    ("alice-expired", ALICE, &["r:*"], false, Some(1_000_000)),
-    ("alice-mediates", ALICE, &[], true, Some(4_102_444_800)),
-    ("bob", BOB, &["r:*", "w:*"], false, None),
+/// Credentials; the token is also their name.
+#[derive(Clone, Copy)]
+pub(crate) struct Credential {
+    pub(crate) token: &'static str,
+    user: &'static str,
+    scopes: &'static [&'static str],
+    mediator: bool,
+    expires: Option<u64>,
+}
+
+const fn of(
+    token: &'static str,
+    user: &'static str,
+    scopes: &'static [&'static str],
+) -> Credential {
+    Credential { token, user, scopes, mediator: false, expires: None }
+}
+
+/// All that are known; `alice` and `bob` may read and update.
+pub(crate) const CREDENTIALS: [Credential; 8] = [
+    of("alice", ALICE, &["r:*", "w:*"]),
+    of("alice-reads", ALICE, &["r:*"]),
+    of("alice-writes", ALICE, &["w:*"]),
+    of("alice-mails", ALICE, &["user:email"]),
+    of("alice-of-old", ALICE, &["r:deviceinformation:*", "r:resources:*"]),
+    Credential { expires: Some(1_000_000), ..of("alice-expired", ALICE, &["r:*"]) },
+    Credential { mediator: true, expires: Some(4_102_444_800), ..of("alice-mediates", ALICE, &[]) },
+    of("bob", BOB, &["r:*", "w:*"]),
 ];
 
 /// How long a test waits for what is going to happen.
@@ -122,13 +140,16 @@ impl Cloud {
 }
 
 pub(crate) fn configuration(directory: &Path) -> Config {
-    let mut config = Config::default();
-    config.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    config.tls.certificate = directory.join("server.pem");
-    config.tls.private_key = directory.join("server.key");
-    config.credentials.file = directory.join("credentials.json");
-    config.gateway.socket = directory.join("gateway.sock");
-    config
+    Config {
+        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        tls: Tls {
+            certificate: directory.join("server.pem"),
+            private_key: directory.join("server.key"),
+        },
+        credentials: Credentials { file: directory.join("credentials.json") },
+        gateway: api::config::Gateway { socket: directory.join("gateway.sock") },
+        ..Config::default()
+    }
 }
 
 /// Writes a certificate for `localhost` with its key, and returns its root.
@@ -146,10 +167,10 @@ pub(crate) fn write_certificates(directory: &Path) -> CertificateDer<'static> {
 
 pub(crate) fn write_credentials<'a>(
     directory: &Path,
-    credentials: impl Iterator<Item = &'a (&'a str, &'a str, &'a [&'a str], bool, Option<u64>)>,
+    credentials: impl Iterator<Item = &'a Credential>,
 ) {
     let entries: Vec<_> = credentials
-        .map(|(token, user, scopes, mediator, expires)| {
+        .map(|Credential { token, user, scopes, mediator, expires }| {
             serde_json::json!({
                 "token_sha256": hex(&Sha256::digest(token)), "user": user, "client": "partner",
                 "scopes": scopes, "mediator": mediator, "expires": expires,

@@ -25,6 +25,8 @@ pub(crate) const ENDPOINT: &str = "coaps+tcp://cloud.example:5684";
 pub(crate) struct Gateway {
     socket: PathBuf,
     stopping: Arc<AtomicBool>,
+    /// Commands are left in the rings.
+    paused: Arc<AtomicBool>,
     wake: OwnedFd,
     thread: Option<JoinHandle<()>>,
 }
@@ -33,11 +35,12 @@ impl Gateway {
     /// With so many shards, on this socket.
     pub(crate) fn start(socket: &Path, shards: u16, world: World) -> Self {
         let listener = UnixListener::bind(socket).unwrap();
-        let stopping = Arc::new(AtomicBool::new(false));
+        let (stopping, paused) = <(Arc<AtomicBool>, Arc<AtomicBool>)>::default();
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap();
         let turns = Turns {
             listener,
             stopping: stopping.clone(),
+            paused: paused.clone(),
             wake: wake.try_clone().unwrap(),
             doorbells: (0..shards)
                 .map(|_| eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap())
@@ -46,7 +49,12 @@ impl Gateway {
             world,
         };
         let thread = std::thread::spawn(move || turns.run());
-        Self { socket: socket.into(), stopping, wake, thread: Some(thread) }
+        Self { socket: socket.into(), stopping, paused, wake, thread: Some(thread) }
+    }
+
+    /// Reads no commands any more.
+    pub(crate) fn pause(&self) {
+        self.paused.store(true, Ordering::SeqCst);
     }
 }
 
@@ -66,6 +74,7 @@ impl Drop for Gateway {
 struct Turns {
     listener: UnixListener,
     stopping: Arc<AtomicBool>,
+    paused: Arc<AtomicBool>,
     wake: OwnedFd,
     doorbells: Vec<OwnedFd>,
     processes: Vec<(UnixStream, Vec<GatewayEnd>)>,
@@ -87,6 +96,9 @@ impl Turns {
         self.processes.retain_mut(|(socket, ends)| {
             if is_lost(socket) {
                 return false;
+            }
+            if self.paused.load(Ordering::SeqCst) {
+                return true;
             }
             for (end, shard) in ends.iter_mut().zip((0..).map(ShardId)) {
                 match serve(end, placement, shard, &self.world) {

@@ -139,7 +139,7 @@ pub(crate) struct State {
     pub(crate) devices_per_page: usize,
     pub(crate) links_per_page: usize,
     /// The reply to everything, if it is set.
-    pub(crate) failure: Option<Failure>,
+    pub(crate) reply: Option<Reply>,
     /// Lists fail from this many pages on.
     pub(crate) pages_until_failure: Option<usize>,
 }
@@ -205,8 +205,8 @@ impl World {
     /// What the user's shard replies; none if nobody ever does.
     pub(crate) fn reply(&self, envelope: CommandEnvelope) -> Option<Reply> {
         let mut state = self.state();
-        if let Some(failure) = state.failure {
-            return Some(Reply::Failed(failure));
+        if let Some(reply) = &state.reply {
+            return Some(reply.clone());
         }
         let outcome = match envelope.command {
             Command::ListDevices { after, content } => state.list(envelope.user, after, content),
