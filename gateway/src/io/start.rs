@@ -264,8 +264,7 @@ pub fn run(
             .map_err(|_| panicked("a shard"))?
             .map_err(|cause| StartError::Stopped { what: "a shard", cause: cause.to_string() })?;
     }
-    drop(ports);
-    store.join();
+    store.stop();
     let control_ended = control_thread.join().map_err(|_| panicked("the control thread"))?;
     control_ended.and(stopped).map_err(|cause| StartError::Stopped {
         what: "the control thread or the wait for a signal",

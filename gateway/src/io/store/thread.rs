@@ -69,10 +69,11 @@ pub type Wake = Box<dyn Fn() + Send>;
 /// The thread that owns the store.
 pub struct StoreThread {
     thread: JoinHandle<()>,
+    work: Sender<Work>,
     figures: Arc<Figures>,
 }
 
-/// A shard's way to the store thread. Dropping all of them ends the thread.
+/// A shard's way to the store thread.
 pub struct ShardPort {
     shard: ShardId,
     work: Sender<Work>,
@@ -91,6 +92,7 @@ struct Work {
 enum Task {
     Commit { commit_id: u64, batch: Batch },
     Load { partition: PartitionId },
+    Stop,
 }
 
 /// An answer, and how many bytes no longer wait.
@@ -155,7 +157,7 @@ impl StoreThread {
         };
         let thread =
             std::thread::Builder::new().name("store".into()).spawn(move || worker.run())?;
-        Ok((Self { thread, figures }, ports))
+        Ok((Self { thread, work, figures }, ports))
     }
 
     /// What it has done.
@@ -168,8 +170,11 @@ impl StoreThread {
         self.thread.is_finished()
     }
 
-    /// Waits until everything submitted is done and the store is closed; drop all ports before.
-    pub fn join(self) {
+    /// Waits until everything submitted so far is done and the store is closed. What is submitted
+    /// later is refused.
+    pub fn stop(self) {
+        // A thread that has ended already needs no word.
+        let _ = self.work.send(Work { shard: ShardId(0), task: Task::Stop });
         if self.thread.join().is_err() {
             tracing::error!("the store thread panicked");
         }
@@ -249,16 +254,26 @@ struct Group {
     bytes: usize,
 }
 
+/// What is to be done behind a group.
+enum After {
+    More,
+    Load(ShardId, PartitionId),
+    Stop,
+}
+
 impl Worker {
     fn run(mut self) {
         let mut group = Group::default();
         while let Some(first) = self.next() {
-            let load = self.gather(first, &mut group);
+            let after = self.gather(first, &mut group);
             self.commit(&mut group);
-            if let Some((shard, partition)) = load {
+            if let After::Load(shard, partition) = after {
                 self.load(shard, partition);
             }
             self.ring();
+            if matches!(after, After::Stop) {
+                return;
+            }
             if self.broken {
                 self.reopen();
             }
@@ -279,12 +294,13 @@ impl Worker {
         }
     }
 
-    /// Takes the commits that are waiting, within bounds, up to the next load.
-    fn gather(&mut self, first: Work, group: &mut Group) -> Option<(ShardId, PartitionId)> {
+    /// Takes the commits that are waiting, within bounds, up to the next load or the end.
+    fn gather(&mut self, first: Work, group: &mut Group) -> After {
         let mut next = Some(first);
         while let Some(Work { shard, task }) = next {
             match task {
-                Task::Load { partition } => return Some((shard, partition)),
+                Task::Load { partition } => return After::Load(shard, partition),
+                Task::Stop => return After::Stop,
                 Task::Commit { commit_id, batch } => {
                     group.bytes += batch.bytes();
                     group.batches.push(batch);
@@ -295,7 +311,7 @@ impl Worker {
                 || group.bytes >= self.group_bytes_max;
             next = if full { None } else { self.queue.try_recv().ok() };
         }
-        None
+        After::More
     }
 
     fn commit(&mut self, group: &mut Group) {

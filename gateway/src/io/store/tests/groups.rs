@@ -227,7 +227,7 @@ fn when_all_shards_are_gone_what_they_submitted_is_done_and_the_thread_ends() {
     stage.submit(0, 1);
     stage.acts.send(Act::Commit).unwrap();
     drop(stage.ports);
-    stage.thread.join();
+    stage.thread.stop();
     assert_eq!(stage.groups.recv().unwrap(), 1);
 }
 
@@ -263,5 +263,5 @@ fn a_load_comes_after_what_was_submitted_before_it_also_on_real_files() {
     let figures = thread.figures();
     assert_eq!(figures.batches.load(std::sync::atomic::Ordering::Relaxed), 100);
     drop(port);
-    thread.join();
+    thread.stop();
 }
