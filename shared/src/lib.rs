@@ -28,3 +28,6 @@ pub mod config;
 
 #[cfg(feature = "ring")]
 pub mod ring;
+
+#[cfg(feature = "record")]
+pub mod record;

@@ -1,0 +1,138 @@
+//! Text to records, in place at the end of a buffer.
+
+use aws_lc_rs::aead::Aad;
+
+use super::keys::Expanded;
+use super::{Alert, HEADER_BYTES, RecordError, Records, TEXT_BYTES_MAX, content};
+
+const WARNING: u8 = 1;
+const FATAL: u8 = 2;
+
+impl Records {
+    /// Seals what `write` appends to `out`: in one record, or as many as it needs. When `write` says
+    /// no, `out` is left as it was.
+    ///
+    /// # Errors
+    /// [`RecordError::KeyUsedUp`] when the key may protect no more and there is no other: the
+    /// connection has to end. Nothing has been appended then.
+    pub fn seal(
+        &mut self,
+        out: &mut Vec<u8>,
+        write: impl FnOnce(&mut Vec<u8>) -> bool,
+    ) -> Result<(), RecordError> {
+        if self.write.is_nearly_used_up() {
+            self.replace_write_key(out)?;
+        }
+        let start = out.len();
+        let text_at = start + HEADER_BYTES + self.suite.explicit_nonce_bytes();
+        out.resize(text_at, 0);
+        if !write(out) {
+            out.truncate(start);
+            return Ok(());
+        }
+        let expanded = self.write.expand(self.suite);
+        if out.len() - text_at <= TEXT_BYTES_MAX {
+            self.seal_record(&expanded, out, start, content::APPLICATION_DATA);
+            return Ok(());
+        }
+        let long = out.split_off(text_at);
+        out.truncate(start);
+        for part in long.chunks(TEXT_BYTES_MAX) {
+            self.seal_copy(&expanded, out, part, content::APPLICATION_DATA);
+        }
+        Ok(())
+    }
+
+    /// Says goodbye. Nothing may be sealed after it.
+    pub fn close_notify(&mut self, out: &mut Vec<u8>) {
+        self.alert(out, WARNING, Alert::CloseNotify);
+    }
+
+    pub(super) fn fatal_alert(&mut self, out: &mut Vec<u8>, alert: Alert) {
+        let level = if alert == Alert::CloseNotify { WARNING } else { FATAL };
+        self.alert(out, level, alert);
+    }
+
+    pub(super) fn warn_no_renegotiation(&mut self, out: &mut Vec<u8>) {
+        self.alert(out, WARNING, Alert::NoRenegotiation);
+    }
+
+    fn alert(&mut self, out: &mut Vec<u8>, level: u8, alert: Alert) {
+        let expanded = self.write.expand(self.suite);
+        self.seal_copy(&expanded, out, &[level, alert as u8], content::ALERT);
+    }
+
+    /// Tells the peer that we go on to our next key, and does so.
+    pub(super) fn update_write_key(&mut self, out: &mut Vec<u8>) -> Result<(), RecordError> {
+        const KEY_UPDATE_NOT_REQUESTED: [u8; 5] = [24, 0, 0, 1, 0];
+        let expanded = self.write.expand(self.suite);
+        self.seal_copy(&expanded, out, &KEY_UPDATE_NOT_REQUESTED, content::HANDSHAKE);
+        self.write.update(self.suite)
+    }
+
+    /// The key is to be replaced before it is used up. TLS 1.2 has no other.
+    fn replace_write_key(&mut self, out: &mut Vec<u8>) -> Result<(), RecordError> {
+        if self.suite.is_tls13() {
+            return self.update_write_key(out);
+        }
+        if self.write.is_used_up() {
+            return Err(RecordError::KeyUsedUp);
+        }
+        Ok(())
+    }
+
+    fn seal_copy(&mut self, expanded: &Expanded, out: &mut Vec<u8>, text: &[u8], kind: u8) {
+        let start = out.len();
+        out.resize(start + HEADER_BYTES + self.suite.explicit_nonce_bytes(), 0);
+        out.extend_from_slice(text);
+        self.seal_record(expanded, out, start, kind);
+    }
+
+    /// Seals the record that begins at `start` and whose text ends the buffer.
+    fn seal_record(&mut self, expanded: &Expanded, out: &mut Vec<u8>, start: usize, kind: u8) {
+        let sequence = self.write.sequence();
+        let nonce = expanded.nonce(sequence);
+        let text_at = start + HEADER_BYTES + self.suite.explicit_nonce_bytes();
+        let text_len = out.len() - text_at;
+        debug_assert!(text_len <= TEXT_BYTES_MAX);
+        let tls13 = self.suite.is_tls13();
+        if tls13 {
+            out.push(kind);
+        }
+        let body_len = out.len() - start - HEADER_BYTES + self.suite.aead().tag_len();
+        let outer = if tls13 { content::APPLICATION_DATA } else { kind };
+        let [high, low] = (body_len as u16).to_be_bytes();
+        let header = [outer, 3, 3, high, low];
+        out[start..start + HEADER_BYTES].copy_from_slice(&header);
+        let mut additional = [0; 13];
+        let additional = if tls13 {
+            additional[..HEADER_BYTES].copy_from_slice(&header);
+            &additional[..HEADER_BYTES]
+        } else {
+            out[start + HEADER_BYTES..text_at].copy_from_slice(&nonce[4..]);
+            additional[..8].copy_from_slice(&sequence.to_be_bytes());
+            additional[8..11].copy_from_slice(&header[..3]);
+            additional[11..].copy_from_slice(&(text_len as u16).to_be_bytes());
+            &additional[..]
+        };
+        let tag = expanded
+            .key()
+            .seal_in_place_separate_tag(
+                Expanded::unique(nonce),
+                Aad::from(additional),
+                &mut out[text_at..],
+            )
+            .expect("no record is as long as what the cipher takes");
+        out.extend_from_slice(tag.as_ref());
+        self.write.count();
+    }
+}
+
+#[cfg(test)]
+impl Records {
+    /// Seals anything as a record of any content type; in TLS 1.3 type 0 stands for "as it is".
+    pub(super) fn seal_for_test(&mut self, out: &mut Vec<u8>, text: &[u8], kind: u8) {
+        let expanded = self.write.expand(self.suite);
+        self.seal_copy(&expanded, out, text, kind);
+    }
+}
