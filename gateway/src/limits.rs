@@ -3,11 +3,10 @@
 
 use std::time::Duration;
 
+use shared::record::RECORD_BYTES_MAX;
+
 /// Bytes of a frame before sign-in (device reference 17): a sign-up has less than 1 KiB.
 pub const OPEN_FRAME_BYTES_MAX: usize = 4096;
-
-/// Largest TLS record we accept: 2^14 bytes of text, 2048 of expansion (RFC 5246 §6.2.3), header.
-pub const RECORD_BYTES_MAX: usize = (1 << 14) + 2048 + 5;
 
 /// Most bytes of handshake that a peer may have outstanding. A chain of certificates is the longest
 /// part of it.

@@ -3,8 +3,10 @@
 /// Why a connection ended; counted and logged.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum CloseReason {
-    /// The peer closed it, with or without a TLS close.
+    /// The peer closed it in order.
     PeerClosed,
+    /// The stream ended without the TLS goodbye: the peer was in a hurry, or somebody cut it.
+    PeerCut,
     /// The peer broke off: reset, unreachable, timed out in the network.
     PeerLost,
     /// TLS failed before the handshake was over.
@@ -49,8 +51,9 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All reasons, in the order of their declaration.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::PeerClosed,
+        Self::PeerCut,
         Self::PeerLost,
         Self::HandshakeFailed,
         Self::HandshakeTimedOut,
@@ -77,6 +80,7 @@ impl CloseReason {
     pub const fn name(self) -> &'static str {
         match self {
             Self::PeerClosed => "peer_closed",
+            Self::PeerCut => "peer_cut",
             Self::PeerLost => "peer_lost",
             Self::HandshakeFailed => "handshake_failed",
             Self::HandshakeTimedOut => "handshake_timed_out",

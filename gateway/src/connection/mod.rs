@@ -92,6 +92,8 @@ impl PeerCapabilities {
 /// Bytes that were received and cannot be processed yet.
 #[derive(Default)]
 pub struct Unprocessed {
+    /// The beginning of a TLS record.
+    pub records: Vec<u8>,
     /// Text: the beginning of a frame, or frames that wait for a staged change or a move.
     pub text: Vec<u8>,
 }

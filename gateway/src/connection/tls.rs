@@ -3,8 +3,11 @@
 //! Mutual, TLS 1.2 and 1.3 with the suites of device reference 3.1. The peer's chain is judged by
 //! [`TrustAnchors`]: OCF certificates carry no host names, and their own rules (device reference 3.3).
 //!
-//! rustls' traits ask for `Send + Sync`. That is why the clock and the judged chains stand in cells
-//! with a lock or an atomic here; every shard has its own, so nobody ever waits for them.
+//! When the handshake is over, the connection is taken from rustls by the record layer
+//! ([`shared::record`]) and is plain data from then on.
+//!
+//! rustls' traits ask for `Send + Sync`. That is why the clock, the judged chains and the secrets
+//! stand in cells with a lock or an atomic here; every shard has its own, so nobody ever waits for them.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,23 +16,26 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime as PkiTime};
+use rustls::server::UnbufferedServerConnection;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::time_provider::TimeProvider;
-use rustls::unbuffered::{
-    ConnectionState, EncodeError, EncryptError, UnbufferedStatus, WriteTraffic,
+use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
+use rustls::{DigitallySignedStruct, DistinguishedName, KeyLog, ServerConfig, SignatureScheme};
+#[cfg(feature = "whole-tls")]
+use rustls::{
+    server::ServerConnectionData,
+    unbuffered::{EncryptError, WriteTraffic},
 };
-use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
+#[cfg(not(feature = "whole-tls"))]
+use shared::record::Side;
+use shared::record::{NotExtractable, RecordError, Records, TrafficSecrets};
 use shared::time::UnixTime;
 
 use crate::identity::{PeerIdentity, TrustAnchors, chain_digest};
-use crate::limits::{HANDSHAKE_BYTES_MAX, RECORD_BYTES_MAX};
+use crate::limits::HANDSHAKE_BYTES_MAX;
 
 /// Chains whose judgement is remembered, per shard.
 const JUDGED_CHAINS_MAX: usize = 4096;
-
-/// Most text in one record (RFC 8446 §5.1).
-const RECORD_TEXT_BYTES_MAX: usize = 1 << 14;
 
 /// Certificate chain and key of the cloud.
 pub struct CloudCertificate {
@@ -50,20 +56,24 @@ pub struct Acceptor {
     config: Arc<ServerConfig>,
     clock: Arc<Clock>,
     judge: Arc<Judge>,
+    secrets: Arc<Secrets>,
 }
 
 /// A TLS handshake or record that failed. The alert for the peer, if any, has been queued.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
+    /// A record after the handshake.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// What was negotiated cannot be taken over by the record layer.
+    #[error(transparent)]
+    NotExtractable(#[from] NotExtractable),
     /// The peer broke TLS, has no certificate that we trust, or no suite in common with us.
     #[error(transparent)]
     Rustls(#[from] rustls::Error),
     /// The peer sent more handshake than any chain of certificates needs.
     #[error("more than {HANDSHAKE_BYTES_MAX} bytes of handshake")]
     HandshakeTooLong,
-    /// The peer sent a record that is larger than TLS allows.
-    #[error("a record above {RECORD_BYTES_MAX} bytes")]
-    RecordTooLarge,
 }
 
 impl Acceptor {
@@ -83,15 +93,20 @@ impl Acceptor {
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
             .with_client_cert_verifier(Arc::<Judge>::clone(&judge))
             .with_single_cert(certificate.chain, certificate.key)?;
+        let secrets = Arc::new(Secrets::default());
         config.alpn_protocols = vec![b"coap".to_vec()];
         config.send_tls13_tickets = 0;
-        Ok(Self { config: Arc::new(config), clock, judge })
+        config.enable_secret_extraction = true;
+        config.key_log = Arc::<Secrets>::clone(&secrets);
+        Ok(Self { config: Arc::new(config), clock, judge, secrets })
     }
 
     /// The beginning of a handshake.
     pub fn accept(&self) -> Result<Handshake, rustls::Error> {
         let tls = UnbufferedServerConnection::new(Arc::clone(&self.config))?;
-        Ok(Handshake { whole: WholeTls::new(tls), early: Vec::new(), queued: false })
+        let whole = WholeTls::new(tls);
+        let traffic = TrafficSecrets::default();
+        Ok(Handshake { whole, traffic, early: Vec::new(), queued: false })
     }
 
     /// Tells rustls the time; before every step of a handshake.
@@ -132,6 +147,35 @@ impl TimeProvider for Clock {
     fn current_time(&self) -> Option<PkiTime> {
         let seconds = self.0.load(Ordering::Relaxed);
         Some(PkiTime::since_unix_epoch(std::time::Duration::from_secs(seconds)))
+    }
+}
+
+/// Where rustls leaves the traffic secrets of the handshake step that is under way. The trait it goes
+/// through is for logs; nothing is written anywhere.
+#[derive(Default)]
+struct Secrets(Mutex<TrafficSecrets>);
+
+impl Secrets {
+    /// Takes what the last step has left.
+    fn collect(&self, into: &mut TrafficSecrets) {
+        let left = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        into.add(left);
+    }
+}
+
+impl KeyLog for Secrets {
+    fn log(&self, label: &str, _client_random: &[u8], secret: &[u8]) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take(label, secret);
+    }
+
+    fn will_log(&self, label: &str) -> bool {
+        TrafficSecrets::wants(label)
+    }
+}
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secrets")
     }
 }
 
@@ -241,7 +285,10 @@ impl ClientCertVerifier for Judge {
 pub enum Transport {
     /// Not established yet.
     Handshake(Box<Handshake>),
-    /// Established; rustls keeps the keys.
+    /// Established: keys and counters.
+    Records(Records),
+    /// Established; rustls keeps everything.
+    #[cfg(feature = "whole-tls")]
     Whole(Box<WholeTls>),
     /// Taken away by a move.
     Gone,
@@ -253,15 +300,12 @@ impl Transport {
     pub fn seal(
         &mut self,
         out: &mut Vec<u8>,
-        scratch: &mut Vec<u8>,
         write: impl FnOnce(&mut Vec<u8>) -> bool,
     ) -> Result<(), TlsError> {
-        scratch.clear();
-        if !write(scratch) {
-            return Ok(());
-        }
         match self {
-            Self::Whole(whole) => whole.seal(scratch, out),
+            Self::Records(records) => Ok(records.seal(out, write)?),
+            #[cfg(feature = "whole-tls")]
+            Self::Whole(whole) => whole.seal_message(out, write),
             Self::Handshake(_) | Self::Gone => {
                 debug_assert!(false, "messages are written to established connections only");
                 Ok(())
@@ -271,8 +315,21 @@ impl Transport {
 
     /// Appends the TLS goodbye.
     pub fn close_notify(&mut self, out: &mut Vec<u8>) {
-        if let Self::Whole(whole) = self {
-            whole.close_notify(out);
+        match self {
+            Self::Records(records) => records.close_notify(out),
+            #[cfg(feature = "whole-tls")]
+            Self::Whole(whole) => whole.close_notify(out),
+            Self::Handshake(_) | Self::Gone => {}
+        }
+    }
+
+    /// Whether the peer has ended the connection in order; a stream that ends without was cut.
+    pub fn peer_closed(&self) -> bool {
+        match self {
+            Self::Records(records) => records.peer_closed(),
+            #[cfg(feature = "whole-tls")]
+            Self::Whole(whole) => whole.peer_closed,
+            Self::Handshake(_) | Self::Gone => false,
         }
     }
 }
@@ -280,6 +337,7 @@ impl Transport {
 /// A handshake under way.
 pub struct Handshake {
     whole: WholeTls,
+    traffic: TrafficSecrets,
     /// Text that came in the same flight as the end of the handshake.
     early: Vec<u8>,
     /// It stands in the queue of those that have something to do.
@@ -294,6 +352,8 @@ pub struct Established {
     pub identity: Box<PeerIdentity>,
     /// Text that came right behind the handshake.
     pub early: Vec<u8>,
+    /// The beginning of a record that came right behind that.
+    pub rest: Vec<u8>,
 }
 
 /// What a step of a handshake led to.
@@ -316,17 +376,33 @@ impl Handshake {
     }
 
     /// Does what can be done with the bytes so far; what goes to the peer is appended to `out`.
-    pub fn step(&mut self, out: &mut Vec<u8>) -> Result<Progress, TlsError> {
-        let Self { whole, early, .. } = self;
-        whole.run(out, early)?;
+    pub fn step(&mut self, acceptor: &Acceptor, out: &mut Vec<u8>) -> Result<Progress, TlsError> {
+        let Self { whole, traffic, early, .. } = self;
+        let run = whole.run(out, early);
+        acceptor.secrets.collect(traffic);
+        run?;
         Ok(if whole.established { Progress::Done } else { Progress::Waiting })
     }
 
+    /// Ends a handshake that is [`Progress::Done`]: rustls is taken apart, and what is kept of it is
+    /// keys and counters. It has nothing left to send or to read then.
+    #[cfg(not(feature = "whole-tls"))]
+    pub fn finish(self, acceptor: &Acceptor) -> Result<Established, TlsError> {
+        let identity = Box::new(acceptor.identity(&self.whole.tls)?);
+        let suite = self.whole.tls.negotiated_cipher_suite().ok_or(NotExtractable)?.suite();
+        let rest = self.whole.incoming;
+        let (extracted, _) = self.whole.tls.dangerous_into_kernel_connection()?;
+        let records = Records::take_over(Side::Server, suite, extracted, &self.traffic)?;
+        let transport = Transport::Records(records);
+        Ok(Established { transport, identity, early: self.early, rest })
+    }
+
     /// Ends a handshake that is [`Progress::Done`].
+    #[cfg(feature = "whole-tls")]
     pub fn finish(self, acceptor: &Acceptor) -> Result<Established, TlsError> {
         let identity = Box::new(acceptor.identity(&self.whole.tls)?);
         let transport = Transport::Whole(Box::new(self.whole));
-        Ok(Established { transport, identity, early: self.early })
+        Ok(Established { transport, identity, early: self.early, rest: Vec::new() })
     }
 }
 
@@ -346,6 +422,7 @@ impl WholeTls {
 
     /// Opens the records in `bytes`: their text is appended to `text`, what TLS itself has to say to
     /// `out`.
+    #[cfg(feature = "whole-tls")]
     pub fn open(
         &mut self,
         bytes: &[u8],
@@ -354,15 +431,7 @@ impl WholeTls {
     ) -> Result<(), TlsError> {
         self.incoming.extend_from_slice(bytes);
         self.run(out, text)?;
-        if self.incoming.len() > RECORD_BYTES_MAX {
-            return Err(TlsError::RecordTooLarge);
-        }
         Ok(())
-    }
-
-    /// The peer has said goodbye: what came before is complete.
-    pub fn peer_closed(&self) -> bool {
-        self.peer_closed
     }
 
     fn run(&mut self, out: &mut Vec<u8>, text: &mut Vec<u8>) -> Result<(), TlsError> {
@@ -414,8 +483,17 @@ impl WholeTls {
         }
     }
 
-    fn seal(&mut self, message: &[u8], out: &mut Vec<u8>) -> Result<(), TlsError> {
-        for text in message.chunks(RECORD_TEXT_BYTES_MAX) {
+    #[cfg(feature = "whole-tls")]
+    fn seal_message(
+        &mut self,
+        out: &mut Vec<u8>,
+        write: impl FnOnce(&mut Vec<u8>) -> bool,
+    ) -> Result<(), TlsError> {
+        let mut message = Vec::new();
+        if !write(&mut message) {
+            return Ok(());
+        }
+        for text in message.chunks(shared::record::TEXT_BYTES_MAX) {
             self.with_traffic(out, |traffic, out| {
                 append(out, |room| match traffic.encrypt(text, room) {
                     Ok(written) => Ok(written),
@@ -427,6 +505,7 @@ impl WholeTls {
         Ok(())
     }
 
+    #[cfg(feature = "whole-tls")]
     fn close_notify(&mut self, out: &mut Vec<u8>) {
         // A connection that cannot say goodbye any more is closed without.
         let _ = self.with_traffic(out, |traffic, out| {
@@ -439,6 +518,7 @@ impl WholeTls {
     }
 
     /// Brings rustls to the state in which it encrypts.
+    #[cfg(feature = "whole-tls")]
     fn with_traffic(
         &mut self,
         out: &mut Vec<u8>,

@@ -116,8 +116,8 @@ pub struct Shard {
     draining: Vec<ConnectionId>,
     drain_step: Duration,
     drain_next: Instant,
-    /// Memory for the text of one receive.
-    text: Vec<u8>,
+    /// Memory for the places of the texts of one receive.
+    texts: Vec<std::ops::Range<usize>>,
     #[expect(clippy::vec_box, reason = "the boxes are what is kept: they move into connections")]
     spare_inputs: Vec<Box<Unprocessed>>,
 }
@@ -168,7 +168,7 @@ impl Shard {
             draining: Vec::new(),
             drain_step: Duration::ZERO,
             drain_next: now.instant,
-            text: Vec::new(),
+            texts: Vec::new(),
             spare_inputs: Vec::new(),
         }
     }
@@ -186,7 +186,7 @@ impl Shard {
             Input::Received { connection, bytes } => self.on_received(connection, bytes),
             Input::Sent { connection, bytes, whole } => self.on_sent(connection, bytes, whole),
             Input::Ended { connection, orderly } => {
-                let reason = if orderly { CloseReason::PeerClosed } else { CloseReason::PeerLost };
+                let reason = if orderly { CloseReason::PeerCut } else { CloseReason::PeerLost };
                 self.end(connection, reason, Closing::Orderly);
             }
             Input::Handshake => self.on_handshake_turn(),

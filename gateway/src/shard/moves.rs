@@ -9,10 +9,10 @@ use super::input::Output;
 use crate::connection::close::Closing;
 use crate::connection::moving::Moving;
 use crate::connection::{CloseReason, Connection, ConnectionId, Phase};
-use crate::limits::RECORD_BYTES_MAX;
 use crate::reject::Reject;
 use shared::coap::{Frame, Framed};
 use shared::ids::ShardId;
+use shared::record::RECORD_BYTES_MAX;
 
 use super::wire::Requester;
 

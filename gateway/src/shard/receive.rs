@@ -1,6 +1,7 @@
 //! Bytes to messages: handshakes, records, frames, and what has to wait.
 
 use shared::coap::{Frame, Framed, Message, signal};
+use shared::record::RECORD_BYTES_MAX;
 
 use super::Shard;
 use super::dispatch::Flow;
@@ -10,7 +11,6 @@ use crate::connection::close::Closing;
 use crate::connection::signaling::SIGNAL_TOKEN;
 use crate::connection::tls::{Progress, TlsError, Transport};
 use crate::connection::{CloseReason, ConnectionId, Phase, Unprocessed};
-use crate::limits::RECORD_BYTES_MAX;
 
 /// Boxes for unprocessed text that are kept for later use.
 const SPARE_INPUTS_MAX: usize = 256;
@@ -31,24 +31,72 @@ impl Shard {
                 }
             }
             (_, Phase::Closing { .. }) => self.receive_again(id),
-            (Transport::Whole(_), _) => self.open_records(id, bytes),
+            (Transport::Records(_), _) => self.on_records(id, bytes),
+            #[cfg(feature = "whole-tls")]
+            (Transport::Whole(_), _) => self.on_whole(id, bytes),
             (Transport::Gone, _) => {}
         }
     }
 
-    fn open_records(&mut self, id: ConnectionId, bytes: &[u8]) {
-        let mut text = std::mem::take(&mut self.text);
-        text.clear();
+    /// Records came in. Whole ones are opened where they stand; the beginning of one waits.
+    fn on_records(&mut self, id: ConnectionId, bytes: &mut [u8]) {
+        let connection = self.router.wire.connections.get_mut(id);
+        let waiting = connection.and_then(|connection| connection.input.as_mut());
+        let waiting = waiting.map(|input| std::mem::take(&mut input.records)).unwrap_or_default();
+        if waiting.is_empty() {
+            let used = self.open_records(id, bytes);
+            self.keep_records(id, &bytes[used..]);
+        } else {
+            let mut have = waiting;
+            have.extend_from_slice(bytes);
+            let used = self.open_records(id, &mut have);
+            self.keep_records(id, &have[used..]);
+        }
+        self.receive_again(id);
+    }
+
+    /// Opens the records at the front of `bytes` and handles their text. Returns how many bytes are
+    /// done with.
+    fn open_records(&mut self, id: ConnectionId, bytes: &mut [u8]) -> usize {
+        let mut texts = std::mem::take(&mut self.texts);
+        let (used, result) = self.router.wire.open(id, bytes, &mut texts);
+        for text in texts.drain(..) {
+            self.on_text(id, &bytes[text]);
+        }
+        self.texts = texts;
+        if let Err(error) = result {
+            self.fail_tls(id, CloseReason::TlsFailed, error.into());
+        }
+        let connection = self.router.wire.connections.get(id);
+        if connection.is_some_and(|connection| connection.transport.peer_closed()) {
+            self.finish(id, CloseReason::PeerClosed);
+        }
+        used
+    }
+
+    /// Keeps the beginning of a record. Its length has been checked: it is bounded.
+    fn keep_records(&mut self, id: ConnectionId, rest: &[u8]) {
+        let Some(connection) = self.router.wire.connections.get_mut(id) else { return };
+        if rest.is_empty() || matches!(connection.phase, Phase::Closing { .. }) {
+            return;
+        }
+        let spare = &mut self.spare_inputs;
+        let input = connection.input.get_or_insert_with(|| spare.pop().unwrap_or_default());
+        input.records.extend_from_slice(rest);
+    }
+
+    #[cfg(feature = "whole-tls")]
+    fn on_whole(&mut self, id: ConnectionId, bytes: &[u8]) {
+        let mut text = Vec::new();
         let mut result = Ok(());
-        let mut peer_closed = false;
         self.router.wire.raw(id, |transport, out| {
             if let Transport::Whole(tls) = transport {
                 result = tls.open(bytes, &mut text, out);
-                peer_closed = tls.peer_closed();
             }
         });
         self.on_text(id, &text);
-        self.text = text;
+        let connection = self.router.wire.connections.get(id);
+        let peer_closed = connection.is_some_and(|connection| connection.transport.peer_closed());
         match result {
             Err(error) => self.fail_tls(id, CloseReason::TlsFailed, error),
             Ok(()) if peer_closed => self.finish(id, CloseReason::PeerClosed),
@@ -71,10 +119,11 @@ impl Shard {
         let Some(id) = self.handshakes.pop_back() else { return };
         self.acceptor.set_time(self.now.unix);
         let mut result = Ok(Progress::Waiting);
+        let acceptor = &self.acceptor;
         self.router.wire.raw(id, |transport, out| {
             if let Transport::Handshake(handshake) = transport {
                 handshake.queued = false;
-                result = handshake.step(out);
+                result = handshake.step(acceptor, out);
             }
         });
         match result {
@@ -106,6 +155,7 @@ impl Shard {
         let bytes_max = self.router.limits.frame_bytes_max;
         self.router.wire.write(id, |out| signal::write_csm(out, SIGNAL_TOKEN, bytes_max, false));
         self.on_text(id, &established.early);
+        self.keep_records(id, &established.rest);
         self.receive_again(id);
     }
 
@@ -160,7 +210,7 @@ impl Shard {
         let Some(connection) = self.router.wire.connections.get_mut(id) else {
             return self.spare(input);
         };
-        if input.text.is_empty() {
+        if input.text.is_empty() && input.records.is_empty() {
             return self.spare(input);
         }
         // What waits behind a staged change or a move is bounded like a frame, and a record more.
@@ -173,8 +223,11 @@ impl Shard {
     }
 
     fn spare(&mut self, mut input: Box<Unprocessed>) {
-        if self.spare_inputs.len() < SPARE_INPUTS_MAX && input.text.capacity() <= RECORD_BYTES_MAX {
+        if self.spare_inputs.len() < SPARE_INPUTS_MAX
+            && input.text.capacity() + input.records.capacity() <= 2 * RECORD_BYTES_MAX
+        {
             input.text.clear();
+            input.records.clear();
             self.spare_inputs.push(input);
         }
     }

@@ -1,11 +1,15 @@
 //! The connections of a shard and what goes out on them.
 
+use std::ops::Range;
+
 use shared::coap::{Code, MessageWriter, ResponseType, Token};
+use shared::record::{Opened, RecordError, Step};
 use shared::time::Instant;
 
 use super::input::Output;
 use crate::config::Limits;
 use crate::connection::send_buffer::SendBuffers;
+use crate::connection::tls::Transport;
 use crate::connection::{CloseReason, ConnectionId, Connections, Phase};
 use crate::reject::Reject;
 
@@ -34,7 +38,6 @@ pub struct Wire {
     /// All of them.
     pub connections: Connections,
     buffers: SendBuffers,
-    scratch: Vec<u8>,
     /// Something was appended to their send buffers.
     dirty: Vec<ConnectionId>,
     /// They are to be ended: TLS cannot go on, or the peer does not read.
@@ -49,7 +52,6 @@ impl Wire {
         Self {
             connections: Connections::default(),
             buffers: SendBuffers::default(),
-            scratch: Vec::new(),
             dirty: Vec::new(),
             broken: Vec::new(),
             send_queue_bytes_max: limits.send_queue_bytes_max,
@@ -73,8 +75,9 @@ impl Wire {
         write: impl FnOnce(&mut Vec<u8>),
     ) -> Result<(), TooLarge> {
         self.seal(id, |out, limit| {
+            let start = out.len();
             write(out);
-            let bytes = out.len();
+            let bytes = out.len() - start;
             if bytes > limit { Err(TooLarge { bytes, limit }) } else { Ok(()) }
         })
     }
@@ -88,7 +91,7 @@ impl Wire {
         let limit = connection.capabilities.message_bytes_max(self.payload_bytes_assumed);
         let mut result = Ok(());
         let buffer = connection.output.buffer(&mut self.buffers);
-        let sealed = connection.transport.seal(buffer, &mut self.scratch, |out| {
+        let sealed = connection.transport.seal(buffer, |out| {
             result = write(out, limit);
             result.is_ok()
         });
@@ -144,15 +147,47 @@ impl Wire {
     }
 
     /// The TLS buffer of a connection, for handshakes and goodbyes.
-    pub fn raw(
-        &mut self,
-        id: ConnectionId,
-        write: impl FnOnce(&mut crate::connection::tls::Transport, &mut Vec<u8>),
-    ) {
+    pub fn raw(&mut self, id: ConnectionId, write: impl FnOnce(&mut Transport, &mut Vec<u8>)) {
         if let Some(connection) = self.connections.get_mut(id) {
             write(&mut connection.transport, connection.output.buffer(&mut self.buffers));
             self.dirty.push(id);
         }
+    }
+
+    /// Opens the records at the front of `bytes`, in place. The places of their texts are added to
+    /// `texts`. What could not be opened, if anything, is said behind what could.
+    pub fn open(
+        &mut self,
+        id: ConnectionId,
+        bytes: &mut [u8],
+        texts: &mut Vec<Range<usize>>,
+    ) -> (usize, Result<(), RecordError>) {
+        let Some(connection) = self.connections.get_mut(id) else { return (bytes.len(), Ok(())) };
+        let Transport::Records(records) = &mut connection.transport else {
+            return (bytes.len(), Ok(()));
+        };
+        let out = connection.output.buffer(&mut self.buffers);
+        let queued = out.len();
+        let mut opener = records.opener();
+        let mut used = 0;
+        let result = loop {
+            match opener.next(&mut bytes[used..], out) {
+                Ok(Step::Partial { .. }) => break Ok(()),
+                Ok(Step::Record { len, opened }) => {
+                    if let Opened::Text(text) = opened
+                        && !text.is_empty()
+                    {
+                        texts.push(used + text.start..used + text.end);
+                    }
+                    used += len;
+                }
+                Err(error) => break Err(error),
+            }
+        };
+        if out.len() > queued {
+            self.dirty.push(id);
+        }
+        (used, result)
     }
 
     /// The next send that is due, of any connection.

@@ -183,6 +183,16 @@ impl TrafficSecrets {
         }
     }
 
+    /// Takes those over that are there.
+    pub fn add(&mut self, mut other: Self) {
+        if !other.client.is_empty() {
+            self.client = std::mem::take(&mut other.client);
+        }
+        if !other.server.is_empty() {
+            self.server = std::mem::take(&mut other.server);
+        }
+    }
+
     /// Whether a label is one of the two.
     pub fn wants(label: &str) -> bool {
         matches!(label, "CLIENT_TRAFFIC_SECRET_0" | "SERVER_TRAFFIC_SECRET_0")

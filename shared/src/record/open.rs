@@ -1,5 +1,7 @@
 //! Received bytes to text, in place.
 
+use std::ops::Range;
+
 use aws_lc_rs::aead::{Aad, LessSafeKey};
 
 use super::keys::Expanded;
@@ -9,8 +11,8 @@ use super::{
 };
 
 /// What stands at the front of received bytes.
-#[derive(PartialEq, Eq, Debug)]
-pub enum Step<'b> {
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Step {
     /// Not a whole record yet. `needed` bytes make one, or at least its header.
     Partial {
         /// Bytes from the front, always more than there are.
@@ -21,20 +23,30 @@ pub enum Step<'b> {
         /// Bytes that the record took.
         len: usize,
         /// What was in it.
-        opened: Opened<'b>,
+        opened: Opened,
     },
 }
 
 /// What was in a record.
-#[derive(PartialEq, Eq, Debug)]
-pub enum Opened<'b> {
-    /// Text, decrypted in place; may be empty.
-    Text(&'b [u8]),
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Opened {
+    /// Text, decrypted in place: where it stands in the bytes. May be empty.
+    Text(Range<usize>),
     /// Nothing that concerns the text.
     Nothing,
     /// The peer has said goodbye.
     Closed,
 }
+
+/// What an authenticated record came to.
+enum Taken {
+    Text,
+    Nothing,
+    Closed,
+}
+
+/// Bytes of the nonce that a TLS 1.2 record carries (RFC 5288 §3).
+const EXPLICIT_NONCE_BYTES: usize = 8;
 
 /// Opens records while it lives, with the key expanded once.
 pub struct Opener<'r> {
@@ -53,11 +65,7 @@ impl Records {
 impl Opener<'_> {
     /// Opens the record at the front of `bytes`. After an error nothing more can be opened; the
     /// alert for the peer, if one is due, has been appended to `out`.
-    pub fn next<'b>(
-        &mut self,
-        bytes: &'b mut [u8],
-        out: &mut Vec<u8>,
-    ) -> Result<Step<'b>, RecordError> {
+    pub fn next(&mut self, bytes: &mut [u8], out: &mut Vec<u8>) -> Result<Step, RecordError> {
         self.open(bytes, out).inspect_err(|error| {
             if let Some(alert) = error.alert() {
                 self.records.fatal_alert(out, alert);
@@ -65,11 +73,7 @@ impl Opener<'_> {
         })
     }
 
-    fn open<'b>(
-        &mut self,
-        bytes: &'b mut [u8],
-        out: &mut Vec<u8>,
-    ) -> Result<Step<'b>, RecordError> {
+    fn open(&mut self, bytes: &mut [u8], out: &mut Vec<u8>) -> Result<Step, RecordError> {
         let Some(header) = bytes.first_chunk::<HEADER_BYTES>() else {
             return Ok(Step::Partial { needed: HEADER_BYTES });
         };
@@ -91,7 +95,11 @@ impl Opener<'_> {
             false => self.open_tls12(header, body)?,
         };
         self.records.read.count();
-        let opened = self.take(kind, text, out)?;
+        let opened = match self.take(kind, &body[text.clone()], out)? {
+            Taken::Text => Opened::Text(HEADER_BYTES + text.start..HEADER_BYTES + text.end),
+            Taken::Nothing => Opened::Nothing,
+            Taken::Closed => Opened::Closed,
+        };
         Ok(Step::Record { len, opened })
     }
 
@@ -108,14 +116,15 @@ impl Opener<'_> {
     }
 
     /// RFC 5246 §6.2.3.3, RFC 5288 §3.
-    fn open_tls12<'b>(
+    fn open_tls12(
         &self,
         header: [u8; HEADER_BYTES],
-        body: &'b mut [u8],
-    ) -> Result<(u8, &'b [u8]), RecordError> {
-        let overhead = 8 + self.key().algorithm().tag_len();
-        let (explicit, sealed) = body.split_first_chunk_mut::<8>().ok_or(RecordError::BadRecord)?;
-        let text_len = (sealed.len() + 8).checked_sub(overhead).ok_or(RecordError::BadRecord)?;
+        body: &mut [u8],
+    ) -> Result<(u8, Range<usize>), RecordError> {
+        let (explicit, sealed) =
+            body.split_first_chunk_mut::<EXPLICIT_NONCE_BYTES>().ok_or(RecordError::BadRecord)?;
+        let tag_len = self.key().algorithm().tag_len();
+        let text_len = sealed.len().checked_sub(tag_len).ok_or(RecordError::BadRecord)?;
         if text_len > TEXT_BYTES_MAX {
             return Err(RecordError::TooLong);
         }
@@ -124,19 +133,18 @@ impl Opener<'_> {
         additional[..8].copy_from_slice(&self.records.read.sequence().to_be_bytes());
         additional[8..11].copy_from_slice(&header[..3]);
         additional[11..].copy_from_slice(&(text_len as u16).to_be_bytes());
-        let text = self
-            .key()
+        self.key()
             .open_in_place(nonce, Aad::from(additional), sealed)
             .map_err(|_| RecordError::BadRecord)?;
-        Ok((header[0], text))
+        Ok((header[0], EXPLICIT_NONCE_BYTES..EXPLICIT_NONCE_BYTES + text_len))
     }
 
     /// RFC 8446 §5.2, §5.4.
-    fn open_tls13<'b>(
+    fn open_tls13(
         &self,
         header: [u8; HEADER_BYTES],
-        body: &'b mut [u8],
-    ) -> Result<(u8, &'b [u8]), RecordError> {
+        body: &mut [u8],
+    ) -> Result<(u8, Range<usize>), RecordError> {
         if body.len() > TEXT_BYTES_MAX + 256 {
             return Err(RecordError::TooLong);
         }
@@ -150,7 +158,7 @@ impl Opener<'_> {
         }
         // The content type is the last byte that is not padding.
         let end = inner.iter().rposition(|&byte| byte != 0).ok_or(RecordError::Unexpected)?;
-        Ok((inner[end], &inner[..end]))
+        Ok((inner[end], 0..end))
     }
 
     fn key(&self) -> &LessSafeKey {
@@ -158,12 +166,7 @@ impl Opener<'_> {
     }
 
     /// Does what an authenticated record asks for.
-    fn take<'b>(
-        &mut self,
-        kind: u8,
-        text: &'b [u8],
-        out: &mut Vec<u8>,
-    ) -> Result<Opened<'b>, RecordError> {
+    fn take(&mut self, kind: u8, text: &[u8], out: &mut Vec<u8>) -> Result<Taken, RecordError> {
         // A handshake message in several records stands alone (RFC 8446 §5.1).
         if kind != content::HANDSHAKE && self.records.reassembly.is_under_way() {
             return Err(RecordError::Unexpected);
@@ -175,18 +178,18 @@ impl Opener<'_> {
                 } else {
                     self.records.temper = Temper::FULL;
                 }
-                Ok(Opened::Text(text))
+                Ok(Taken::Text)
             }
             content::ALERT => self.take_alert(text),
             content::HANDSHAKE => {
                 self.take_handshake(text, out)?;
-                Ok(Opened::Nothing)
+                Ok(Taken::Nothing)
             }
             _ => Err(RecordError::Unexpected),
         }
     }
 
-    fn take_alert<'b>(&mut self, text: &[u8]) -> Result<Opened<'b>, RecordError> {
+    fn take_alert(&mut self, text: &[u8]) -> Result<Taken, RecordError> {
         const CLOSE_NOTIFY: u8 = 0;
         const USER_CANCELED: u8 = 90;
         const WARNING: u8 = 1;
@@ -198,16 +201,16 @@ impl Opener<'_> {
         match description {
             CLOSE_NOTIFY => {
                 self.records.state = State::PeerClosed;
-                Ok(Opened::Closed)
+                Ok(Taken::Closed)
             }
             // TLS 1.3 takes every alert as final whatever its level, but for these two.
             USER_CANCELED => {
                 Temper::spend(&mut self.records.temper.warnings)?;
-                Ok(Opened::Nothing)
+                Ok(Taken::Nothing)
             }
             _ if level == WARNING && !self.records.suite.is_tls13() => {
                 Temper::spend(&mut self.records.temper.warnings)?;
-                Ok(Opened::Nothing)
+                Ok(Taken::Nothing)
             }
             description => Err(RecordError::PeerAlert(description)),
         }

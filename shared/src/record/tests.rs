@@ -31,7 +31,7 @@ fn open(records: &mut Records, bytes: &mut [u8]) -> Result<(Vec<u8>, Vec<u8>), R
             Step::Partial { .. } => break,
             Step::Record { len, opened } => {
                 if let Opened::Text(part) = opened {
-                    text.extend_from_slice(part);
+                    text.extend_from_slice(&rest[part]);
                 }
                 len
             }
@@ -420,7 +420,7 @@ proptest! {
             let mut opener = server.opener();
             while let Step::Record { len, opened } = opener.next(&mut have[used..], &mut Vec::new()).unwrap() {
                 if let Opened::Text(text) = opened {
-                    got.extend_from_slice(text);
+                    got.extend_from_slice(&have[used..][text]);
                 }
                 used += len;
             }
