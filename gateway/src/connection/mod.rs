@@ -6,7 +6,7 @@
 //!                └─ moving ┘  to the shard of the user, before the first sign-in
 //! ```
 //!
-//! [`tls`] is rustls until the handshake is over, [`send_buffer`] what waits for the peer to read,
+//! [`tls`] is rustls until the handshake is over, [`tickets`] what lets the next one be short, [`send_buffer`] what waits for the peer to read,
 //! [`signaling`] CSM, Ping, Release and Abort, [`exchanges`] our requests awaiting a response,
 //! [`moving`] a connection on its way to another shard, [`close`] every way a connection ends.
 
@@ -16,6 +16,7 @@ pub mod moving;
 pub mod send_buffer;
 pub mod signaling;
 pub mod table;
+pub mod tickets;
 pub mod tls;
 
 use std::net::SocketAddr;

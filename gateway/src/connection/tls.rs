@@ -12,6 +12,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs};
@@ -31,7 +32,8 @@ use shared::record::Side;
 use shared::record::{NotExtractable, RecordError, Records, TrafficSecrets};
 use shared::time::UnixTime;
 
-use crate::identity::{PeerIdentity, TrustAnchors, chain_digest};
+use super::tickets::TicketKeys;
+use crate::identity::{IdentityError, PeerIdentity, TrustAnchors, Verified, chain_digest};
 use crate::limits::HANDSHAKE_BYTES_MAX;
 
 /// Chains whose judgement is remembered, per shard.
@@ -95,6 +97,7 @@ impl Acceptor {
             .with_single_cert(certificate.chain, certificate.key)?;
         let secrets = Arc::new(Secrets::default());
         config.alpn_protocols = vec![b"coap".to_vec()];
+        // None before there are keys that outlive the process.
         config.send_tls13_tickets = 0;
         config.enable_secret_extraction = true;
         config.key_log = Arc::<Secrets>::clone(&secrets);
@@ -109,12 +112,22 @@ impl Acceptor {
         Ok(Handshake { whole, traffic, early: Vec::new(), queued: false })
     }
 
+    /// From now on handshakes make and take tickets with these keys. Handshakes under way go on with
+    /// those that they began with.
+    pub fn use_ticket_keys(&mut self, keys: &TicketKeys, lifetime: Duration) {
+        let mut config = ServerConfig::clone(&self.config);
+        config.ticketer = keys.ticketer(lifetime);
+        config.send_tls13_tickets = 1;
+        self.config = Arc::new(config);
+    }
+
     /// Tells rustls the time; before every step of a handshake.
     pub fn set_time(&self, now: UnixTime) {
         self.clock.0.store(now.0, Ordering::Relaxed);
     }
 
-    /// Who the peer of a finished handshake is.
+    /// Who the peer of a finished handshake is. rustls asks no verifier when a session is resumed: the
+    /// chain from the ticket is judged here by today's anchors, time and revocation lists.
     fn identity(&self, tls: &UnbufferedServerConnection) -> Result<PeerIdentity, rustls::Error> {
         let chain = tls.peer_certificates().unwrap_or_default();
         self.judge.judge(chain, UnixTime(self.clock.0.load(Ordering::Relaxed)))
@@ -188,43 +201,35 @@ struct Judge {
 
 #[derive(Default)]
 struct Judged {
-    identities: HashMap<[u8; 32], PeerIdentity>,
+    chains: HashMap<[u8; 32], Verified>,
     order: VecDeque<[u8; 32]>,
 }
 
 impl Judge {
+    /// Who sent this chain. The signatures in a chain that is known are not verified again; whether
+    /// its anchor, its times and the revocation lists still speak for it is looked up every time.
     fn judge(
         &self,
         chain: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<PeerIdentity, rustls::Error> {
+        let refused = |error: IdentityError| rustls::Error::InvalidCertificate((&error).into());
         let digest = chain_digest(chain);
-        if let Some(known) = self.judged().identities.get(&digest) {
-            return Ok(*known);
-        }
-        self.judge_anew(chain, digest, now)
-    }
-
-    fn judge_anew(
-        &self,
-        chain: &[CertificateDer<'_>],
-        digest: [u8; 32],
-        now: UnixTime,
-    ) -> Result<PeerIdentity, rustls::Error> {
-        let identity = self
-            .anchors
-            .verify(chain, now)
-            .map_err(|error| rustls::Error::InvalidCertificate((&error).into()))?;
         let mut judged = self.judged();
-        if judged.identities.insert(digest, identity).is_none() {
-            judged.order.push_back(digest);
+        if let Some(known) = judged.chains.get(&digest) {
+            self.anchors.recheck(&known.session, now).map_err(refused)?;
+            return Ok(known.peer);
         }
+        let verified = self.anchors.verify_chain(chain, now).map_err(refused)?;
+        let peer = verified.peer;
+        judged.chains.insert(digest, verified);
+        judged.order.push_back(digest);
         if judged.order.len() > JUDGED_CHAINS_MAX
             && let Some(oldest) = judged.order.pop_front()
         {
-            judged.identities.remove(&oldest);
+            judged.chains.remove(&oldest);
         }
-        Ok(identity)
+        Ok(peer)
     }
 
     fn judged(&self) -> std::sync::MutexGuard<'_, Judged> {
@@ -253,8 +258,7 @@ impl ClientCertVerifier for Judge {
         let mut chain = Vec::with_capacity(1 + intermediates.len());
         chain.push(end_entity.clone());
         chain.extend(intermediates.iter().cloned());
-        let digest = chain_digest(&chain);
-        self.judge_anew(&chain, digest, UnixTime(now.as_secs()))?;
+        self.judge(&chain, UnixTime(now.as_secs()))?;
         Ok(ClientCertVerified::assertion())
     }
 

@@ -313,6 +313,7 @@ impl Common {
             settings: Settings {
                 cloud: self.config.cloud.clone(),
                 endpoints: vec![Endpoint::new(&self.config.cloud.endpoint)],
+                ticket_lifetime: self.config.tls.ticket,
                 connections_max: self.plan.connections_max as usize,
             },
             limits: self.config.limits.clone(),

@@ -118,6 +118,7 @@ impl Shard {
             PeerMessage::Evicted { transaction, outcome } => {
                 self.on_evicted(ClaimingKey::from_index(transaction as u32), outcome);
             }
+            PeerMessage::TicketKeys(keys) => self.on_ticket_keys(&keys),
             PeerMessage::Unclaim { device, user } => self.on_unclaim(from, device, user),
         }
     }

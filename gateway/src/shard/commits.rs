@@ -83,6 +83,7 @@ impl Shard {
                 let reply = if done { reply } else { Reply::Failed(Failure::StoreUnavailable) };
                 self.router.reply(caller.channel, caller.request, reply);
             }
+            Change::TicketKey(key) => self.ticket_key_committed(key, done),
             Change::TokensExpired(digests) => {
                 self.expiring = false;
                 if done {

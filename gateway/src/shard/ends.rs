@@ -141,6 +141,7 @@ impl Shard {
         }
         self.router.expire_requests();
         self.expire_device_tokens();
+        self.renew_ticket_key();
     }
 
     fn on_due(&mut self, id: ConnectionId) {

@@ -9,6 +9,7 @@ use shared::ids::{DeviceId, ShardId, UserId};
 use super::claims::{ClaimOutcome, EvictOutcome, Takeover};
 use crate::connection::close::Closing;
 use crate::connection::moving::Moving;
+use crate::connection::tickets::TicketKeys;
 use crate::connection::tls::TlsError;
 use crate::connection::{CloseReason, ConnectionId};
 use crate::store::{Batch, CommitOutcome};
@@ -199,7 +200,7 @@ pub enum Receive {
 }
 
 /// What shards say to each other about device ids. Messages between two shards keep their order.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, Debug)]
 pub enum PeerMessage {
     /// To the shard of the device id: this user's shard is about to give the device an account.
     Claim {
@@ -237,6 +238,8 @@ pub enum PeerMessage {
         /// Whether the account is gone.
         outcome: EvictOutcome,
     },
+    /// From the shard of partition 0: the keys that session tickets are made with from now on.
+    TicketKeys(TicketKeys),
     /// To the shard of the device id: the account is gone, and with it the reason for the claim.
     Unclaim {
         /// The device id.

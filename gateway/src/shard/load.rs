@@ -6,6 +6,7 @@ use super::Shard;
 use crate::account::record::{
     self, ClaimRecord, DeviceRecord, DeviceTokenRecord, UnreadableRecord, UserRecord,
 };
+use crate::connection::tickets::TicketKey;
 use crate::directory::Directory;
 use crate::store::Table;
 
@@ -47,6 +48,10 @@ impl Shard {
                 let (user, digest) = record::parse_token_key(key)?;
                 self.device_tokens.insert(user, digest, DeviceTokenRecord::from_bytes(value)?);
             }
+            Table::TicketKey => {
+                let key = TicketKey::from_stored(&self.store_key, key, value)?;
+                self.ticketing.load(key);
+            }
             Table::Meta
             | Table::Representation
             | Table::Subscription
@@ -56,8 +61,7 @@ impl Shard {
             | Table::AuthorizationCode
             | Table::Client
             | Table::Login
-            | Table::SigningKey
-            | Table::TicketKey => {}
+            | Table::SigningKey => {}
         }
         Ok(())
     }

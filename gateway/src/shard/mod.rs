@@ -31,6 +31,7 @@ mod removal;
 mod sessions;
 mod settings;
 pub mod staging;
+mod ticketing;
 mod transactions;
 pub mod wire;
 
@@ -60,6 +61,7 @@ use claims::Claims;
 use deadlines::Deadlines;
 use removal::SignedOff;
 use staging::Staging;
+use ticketing::Ticketing;
 use transactions::Transactions;
 use wire::Wire;
 
@@ -103,6 +105,7 @@ pub struct Shard {
     transactions: Transactions,
     staging: Staging,
     signed_off: SignedOff,
+    ticketing: Ticketing,
     deadlines: Deadlines,
     handshakes: VecDeque<ConnectionId>,
     outputs: VecDeque<Output>,
@@ -145,7 +148,7 @@ impl Shard {
             timers,
             now: now.instant,
         };
-        Self {
+        let mut shard = Self {
             id,
             placement,
             settings,
@@ -158,6 +161,7 @@ impl Shard {
             transactions: Transactions::default(),
             staging: Staging::default(),
             signed_off: SignedOff::default(),
+            ticketing: Ticketing::default(),
             deadlines: Deadlines::new(now.instant),
             handshakes: VecDeque::new(),
             outputs: VecDeque::new(),
@@ -170,7 +174,9 @@ impl Shard {
             drain_next: now.instant,
             texts: Vec::new(),
             spare_inputs: Vec::new(),
-        }
+        };
+        shard.start_ticketing();
+        shard
     }
 
     /// Takes an input in. Runs to completion; what follows from it is in
@@ -221,7 +227,8 @@ impl Shard {
     /// When an [`Input::Tick`] is due, if nothing else happens before.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let draining = (!self.draining.is_empty()).then_some(self.drain_next);
-        [self.deadlines.next(), self.router.exchanges.next_deadline(), draining]
+        let ticket_key = self.ticketing.due();
+        [self.deadlines.next(), self.router.exchanges.next_deadline(), draining, ticket_key]
             .into_iter()
             .flatten()
             .min()

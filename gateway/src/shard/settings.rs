@@ -1,5 +1,7 @@
 //! What the operator decides for a shard, beside bounds and timers.
 
+use std::time::Duration;
+
 use crate::config::Cloud;
 use crate::directory::discovery::Endpoint;
 use crate::shard::Listener;
@@ -10,6 +12,8 @@ pub struct Settings {
     pub cloud: Cloud,
     /// Endpoints in discovered links, one for every listening address; at least one.
     pub endpoints: Vec<Endpoint>,
+    /// How long a session can be resumed; zero for never.
+    pub ticket_lifetime: Duration,
     /// Connections of this shard, signed in or not.
     pub connections_max: usize,
 }

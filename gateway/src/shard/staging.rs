@@ -14,6 +14,7 @@ use super::wire::Requester;
 use crate::account::{Account, DeviceKey};
 use crate::command::Caller;
 use crate::connection::ConnectionId;
+use crate::connection::tickets::TicketKey;
 use crate::directory::Directory;
 use crate::limits::GATE_WAITERS_MAX;
 
@@ -112,6 +113,8 @@ pub enum Change {
         /// The answer.
         reply: Reply,
     },
+    /// There is a new key for session tickets.
+    TicketKey(TicketKey),
     /// Single-use tokens have expired.
     TokensExpired(Vec<[u8; 32]>),
     /// A user exists without devices.

@@ -13,7 +13,7 @@
 pub mod memory;
 mod secret;
 
-pub use secret::{STORE_KEY_BYTES, StoreKey};
+pub use secret::{NotOurs, SEAL_NONCE_BYTES, STORE_KEY_BYTES, StoreKey};
 
 use std::fmt;
 use std::ops::RangeInclusive;
