@@ -2,6 +2,8 @@
 //!
 //! The other peer, OpenSSL, is in the package `tests`: it needs sockets.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::io::{Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
