@@ -128,11 +128,21 @@ impl Records {
     }
 }
 
-#[cfg(test)]
+/// What a peer that breaks the rules would send, for tests and fuzzing.
+#[cfg(any(test, fuzzing))]
 impl Records {
     /// Seals anything as a record of any content type; in TLS 1.3 type 0 stands for "as it is".
-    pub(super) fn seal_for_test(&mut self, out: &mut Vec<u8>, text: &[u8], kind: u8) {
+    pub fn seal_any(&mut self, out: &mut Vec<u8>, text: &[u8], kind: u8) {
         let expanded = self.write.expand(self.suite);
         self.seal_copy(&expanded, out, text, kind);
+    }
+
+    /// Goes on to the next key in TLS 1.3, and asks the peer to do so too or not.
+    ///
+    /// # Panics
+    /// In TLS 1.2.
+    pub fn send_key_update(&mut self, out: &mut Vec<u8>, request: bool) {
+        self.seal_any(out, &[24, 0, 0, 1, u8::from(request)], content::HANDSHAKE);
+        self.write.update(self.suite).expect("only TLS 1.3 has key updates");
     }
 }

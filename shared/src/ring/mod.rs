@@ -48,6 +48,8 @@ mod entries;
 mod event;
 mod kernel;
 mod listen;
+#[cfg(any(test, fuzzing))]
+pub mod model;
 mod movement;
 mod ops;
 mod rings;

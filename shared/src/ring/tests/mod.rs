@@ -1,4 +1,4 @@
-//! The ring with real sockets on loopback, and its bookkeeping against a model of the kernel.
+//! The ring with real sockets on loopback.
 
 mod accepting;
 mod bounds;
@@ -6,7 +6,6 @@ mod churning;
 mod closing;
 mod connecting;
 mod measuring;
-mod model;
 mod moving;
 mod receiving;
 mod support;

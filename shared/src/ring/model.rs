@@ -10,14 +10,12 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use proptest::prelude::*;
-
-use crate::ring::address::Route;
-use crate::ring::complete::Step;
-use crate::ring::event::{Close, Event, Refused, SocketId};
-use crate::ring::movement::RingAddress;
-use crate::ring::ops::{Completion, Kernel, Kind, Operation, Tag};
-use crate::ring::sockets::{Capabilities, Sockets};
+use super::address::Route;
+use super::complete::Step;
+use super::event::{Close, Event, Refused, SocketId};
+use super::movement::RingAddress;
+use super::ops::{Completion, Kernel, Kind, Operation, Tag};
+use super::sockets::{Capabilities, Sockets};
 
 const RINGS: u32 = 2;
 const SLOTS: u32 = 4;
@@ -402,17 +400,33 @@ impl Owner {
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
-    #[test]
-    fn any_order_of_requests_and_completions_keeps_the_promises(
-        steps in prop::collection::vec(any::<(u8, usize, u8)>(), 0..400),
-        (socket_options, bind, prompt_close) in any::<(bool, bool, bool)>(),
-    ) {
-        let mut owner = Owner::new(Capabilities { socket_options, bind, prompt_close });
-        for step in steps {
-            owner.step(step);
+/// Does these steps, then ends everything.
+///
+/// # Panics
+///
+/// When the bookkeeping breaks a promise.
+pub fn run(capabilities: Capabilities, steps: impl IntoIterator<Item = (u8, usize, u8)>) {
+    let mut owner = Owner::new(capabilities);
+    for step in steps {
+        owner.step(step);
+    }
+    owner.finish();
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+        #[test]
+        fn any_order_of_requests_and_completions_keeps_the_promises(
+            steps in prop::collection::vec(any::<(u8, usize, u8)>(), 0..400),
+            (socket_options, bind, prompt_close) in any::<(bool, bool, bool)>(),
+        ) {
+            run(Capabilities { socket_options, bind, prompt_close }, steps);
         }
-        owner.finish();
     }
 }
