@@ -29,6 +29,7 @@ use webpki::{
 };
 
 use self::profile::Leaf;
+use self::session::AnchorList;
 
 /// Most certificates in a chain that a peer may send: a leaf, three intermediates and a root.
 pub const CHAIN_CERTIFICATES_MAX: usize = 5;
@@ -220,10 +221,10 @@ impl TrustAnchors {
         let end_entity = EndEntityCert::try_from(end_entity).map_err(IdentityError::of_path)?;
 
         let under = |anchors| self.path(anchors, &end_entity, intermediates, now);
-        let (kind, path) = match under(&self.identity) {
-            Ok(path) => (PeerKind::Identity(leaf.device_id()?), path),
+        let (kind, list, path) = match under(&self.identity) {
+            Ok(path) => (PeerKind::Identity(leaf.device_id()?), AnchorList::Identity, path),
             Err(not_identity) => match under(&self.manufacturer) {
-                Ok(path) => (PeerKind::Manufacturer, path),
+                Ok(path) => (PeerKind::Manufacturer, AnchorList::Manufacturer, path),
                 // "No such issuer" says less than what the other list found.
                 Err(IdentityError::UnknownIssuer) => return Err(not_identity),
                 Err(not_manufacturer) => return Err(not_manufacturer),
@@ -231,7 +232,7 @@ impl TrustAnchors {
         };
         Ok(Verified {
             peer: PeerIdentity { kind, key_digest: leaf.key_digest },
-            session: SessionChain::of_path(&path, leaf.not_after)?,
+            session: SessionChain::of_path(&path, list, leaf.not_after)?,
         })
     }
 
