@@ -1,10 +1,10 @@
-//! The embedded store: a log for durability in front of a B-tree for everything else.
+//! The embedded store: a log for durability in front of an LSM tree for everything else.
 //!
 //! ```text
 //! commit ─► log: one write, one fdatasync ─► Done
 //!             │ segment full: sealed, the next one begins
 //!             ▼
-//!           applier (a thread): the segment in the order of keys, one transaction ─► base
+//!           applier (a thread): segments sorted by key ─► one table of the base
 //! ```
 //!
 //! What is in the base is read; what is only in the log is brought there first. Opening applies what
@@ -35,7 +35,7 @@ const SEGMENT_BYTES: u64 = 32 * 1024 * 1024;
 /// How long a commit waits for the applier when all segments are full, before it is refused.
 const APPLIER_PATIENCE: Duration = Duration::from_secs(5);
 
-const BASE: &str = "base.redb";
+const BASE: &str = "base";
 
 /// Where the store is and what it must be.
 #[derive(Clone, Debug)]
@@ -130,7 +130,11 @@ impl EmbeddedStore {
     #[cfg(test)]
     pub(super) fn quiesce(&mut self) {
         let open = self.open.as_mut().expect("the store works");
-        open.wait_for_applier().expect("the applier works");
+        while open.applier.under_way > 0 || !open.applier.tidy {
+            let progress = open.applier.progress.recv().expect("the applier works");
+            let slots = open.applier.received(progress).expect("the applier works");
+            open.free.extend(slots);
+        }
     }
 
     /// Whether there is too little space left, said once in the log when it begins and ends.
@@ -231,7 +235,8 @@ impl Open {
         let dir = &place.dir;
         let io = |doing| move |cause| OpenError::Io { path: dir.clone(), doing, cause };
         create_private_dir(dir).map_err(io("create the directory of the store"))?;
-        let base = open_base(place)?;
+        // The base is made before its log. A log without a base is half of a store.
+        let base = open_base(place, !log::exists(dir))?;
         let slots = log::open_slots(dir, segment_bytes).map_err(io("open the log"))?;
         let applied = apply_remaining(place, &base, &slots)?;
         let base = Arc::new(base);
@@ -267,7 +272,7 @@ impl Open {
     fn rotate(&mut self) -> Result<bool, String> {
         self.free.extend(self.applier.finished()?);
         if self.free.is_empty() {
-            self.free = self.applier.wait(APPLIER_PATIENCE)?;
+            self.free = self.applier.wait()?;
         }
         let Some(next) = self.free.pop() else {
             return Ok(false);
@@ -283,12 +288,8 @@ impl Open {
         if !self.log.is_empty() && !self.rotate()? {
             return Err("the disk does not keep up".into());
         }
-        self.wait_for_applier()
-    }
-
-    fn wait_for_applier(&mut self) -> Result<(), String> {
         while self.applier.under_way > 0 {
-            let slots = self.applier.wait(APPLIER_PATIENCE)?;
+            let slots = self.applier.wait()?;
             if slots.is_empty() {
                 return Err("the disk does not keep up".into());
             }
@@ -298,10 +299,10 @@ impl Open {
     }
 }
 
-fn open_base(place: &Place) -> Result<Base, OpenError> {
+fn open_base(place: &Place, may_be_new: bool) -> Result<Base, OpenError> {
     let path = place.dir.join(BASE);
     let failed = |cause: BaseError| OpenError::Base { path: path.clone(), cause: Box::new(cause) };
-    let base = Base::open(&path, format::record(place.cloud)).map_err(failed)?;
+    let base = Base::open(&path, format::record(place.cloud), may_be_new).map_err(failed)?;
     log::sync_parent(&path).map_err(|cause| OpenError::Io {
         path: place.dir.clone(),
         doing: "synchronise the directory",
@@ -345,30 +346,32 @@ fn apply_remaining(place: &Place, base: &Base, slots: &[Slot]) -> Result<u64, Op
 }
 
 /// The thread that applies sealed segments, in order: all that wait, at once. The further it is behind,
-/// the more writes share a page.
+/// the larger the tables that it makes of them.
 struct Applier {
     work: Option<Sender<Sealed>>,
-    done: Receiver<Result<Vec<Slot>, String>>,
+    progress: Receiver<Result<Progress, String>>,
     thread: Option<JoinHandle<()>>,
     /// Segments handed over and not received back.
     under_way: usize,
+    /// Whether it does nothing when nothing is under way.
+    tidy: bool,
+}
+
+/// What the applier tells.
+enum Progress {
+    /// These segments are in the base; their files are free.
+    Applied(Vec<Slot>),
+    /// The tables of the base are merged as far as they have to be.
+    Tidy,
 }
 
 impl Applier {
     fn start(base: Arc<Base>) -> std::io::Result<Self> {
-        let (work, sealed) = channel::<Sealed>();
-        let (finished, done) = channel();
-        let apply = move || {
-            while let Ok(first) = sealed.recv() {
-                let waiting: Vec<Sealed> =
-                    std::iter::once(first).chain(sealed.try_iter()).collect();
-                if finished.send(apply_sealed(&base, waiting)).is_err() {
-                    return;
-                }
-            }
-        };
+        let (work, sealed) = channel();
+        let (report, progress) = channel();
+        let apply = move || apply_all(&base, &sealed, &report);
         let thread = std::thread::Builder::new().name("store-applier".into()).spawn(apply)?;
-        Ok(Self { work: Some(work), done, thread: Some(thread), under_way: 0 })
+        Ok(Self { work: Some(work), progress, thread: Some(thread), under_way: 0, tidy: false })
     }
 
     fn submit(&mut self, sealed: Sealed) -> Result<(), String> {
@@ -380,26 +383,41 @@ impl Applier {
 
     /// Files whose segments have been applied.
     fn finished(&mut self) -> Result<Vec<Slot>, String> {
-        match self.done.try_recv() {
-            Ok(result) => self.received(result),
-            Err(TryRecvError::Empty) => Ok(Vec::new()),
-            Err(TryRecvError::Disconnected) => Err(stopped()),
+        let mut slots = Vec::new();
+        loop {
+            match self.progress.try_recv() {
+                Ok(progress) => slots.extend(self.received(progress)?),
+                Err(TryRecvError::Empty) => return Ok(slots),
+                Err(TryRecvError::Disconnected) => return Err(stopped()),
+            }
         }
     }
 
     /// The next files whose segments have been applied; none if that does not happen in time.
-    fn wait(&mut self, patience: Duration) -> Result<Vec<Slot>, String> {
-        match self.done.recv_timeout(patience) {
-            Ok(result) => self.received(result),
-            Err(RecvTimeoutError::Timeout) => Ok(Vec::new()),
-            Err(RecvTimeoutError::Disconnected) => Err(stopped()),
+    fn wait(&mut self) -> Result<Vec<Slot>, String> {
+        let mut slots = Vec::new();
+        while slots.is_empty() {
+            match self.progress.recv_timeout(APPLIER_PATIENCE) {
+                Ok(progress) => slots = self.received(progress)?,
+                Err(RecvTimeoutError::Timeout) => break,
+                Err(RecvTimeoutError::Disconnected) => return Err(stopped()),
+            }
         }
+        Ok(slots)
     }
 
-    fn received(&mut self, result: Result<Vec<Slot>, String>) -> Result<Vec<Slot>, String> {
-        let slots = result?;
-        self.under_way -= slots.len();
-        Ok(slots)
+    fn received(&mut self, progress: Result<Progress, String>) -> Result<Vec<Slot>, String> {
+        match progress? {
+            Progress::Applied(slots) => {
+                self.under_way -= slots.len();
+                self.tidy = false;
+                Ok(slots)
+            }
+            Progress::Tidy => {
+                self.tidy = true;
+                Ok(Vec::new())
+            }
+        }
     }
 }
 
@@ -417,6 +435,44 @@ impl Drop for Applier {
 
 fn stopped() -> String {
     "the thread that applies the log has stopped".into()
+}
+
+/// What the thread does: apply what waits; when nothing does, or there are many tables, merge some;
+/// otherwise wait.
+fn apply_all(base: &Base, sealed: &Receiver<Sealed>, report: &Sender<Result<Progress, String>>) {
+    let mut tidy = false;
+    loop {
+        let first = match tidy {
+            true => sealed.recv().map_err(|_| TryRecvError::Disconnected),
+            false if base.is_crowded() => Err(TryRecvError::Empty),
+            false => sealed.try_recv(),
+        };
+        let progress = match first {
+            Ok(first) => {
+                tidy = false;
+                let waiting = std::iter::once(first).chain(sealed.try_iter()).collect();
+                apply_sealed(base, waiting).map(Progress::Applied)
+            }
+            Err(TryRecvError::Empty) => {
+                tidy = match base.merge() {
+                    Ok(merged) => !merged,
+                    // Everything is safe already; too many tables only make reading slower.
+                    Err(cause) => {
+                        tracing::warn!("cannot merge tables of the store: {cause}");
+                        true
+                    }
+                };
+                if !tidy {
+                    continue;
+                }
+                Ok(Progress::Tidy)
+            }
+            Err(TryRecvError::Disconnected) => return,
+        };
+        if report.send(progress).is_err() {
+            return;
+        }
+    }
 }
 
 fn apply_sealed(base: &Base, sealed: Vec<Sealed>) -> Result<Vec<Slot>, String> {

@@ -13,12 +13,20 @@ use crate::store::memory::MemoryStore;
 fn as_if_killed(store: &mut EmbeddedStore, dir: &Path) -> tempfile::TempDir {
     store.quiesce();
     let copy = tempfile::tempdir().unwrap();
-    fs::create_dir(copy.path().join("store")).unwrap();
-    for file in fs::read_dir(dir.join("store")).unwrap() {
-        let file = file.unwrap();
-        fs::copy(file.path(), copy.path().join("store").join(file.file_name())).unwrap();
-    }
+    copy_dir(&dir.join("store"), &copy.path().join("store"));
     copy
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy_dir(&entry.path(), &to),
+            false => drop(fs::copy(entry.path(), to).unwrap()),
+        }
+    }
 }
 
 /// Changes bytes of the segment in use, which is the last file after opening.
@@ -32,7 +40,8 @@ fn what_was_committed_is_read_back_after_the_process_was_killed() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
     (0..100).for_each(|number| commit(&mut store, batch(number, 300)));
-    let mut after = open(as_if_killed(&mut store, dir.path()).path());
+    let killed = as_if_killed(&mut store, dir.path());
+    let mut after = open(killed.path());
     assert_eq!(records(&mut after).len(), 100);
     assert_eq!(records(&mut after), records(&mut store));
 }
@@ -94,7 +103,8 @@ fn a_base_and_a_log_of_different_backups_are_not_put_together() {
     records(&mut store);
     commit(&mut store, batch(0, 1));
     let newer = as_if_killed(&mut store, dir.path());
-    fs::copy(older.path().join("store/base.redb"), newer.path().join("store/base.redb")).unwrap();
+    fs::remove_dir_all(newer.path().join("store/base")).unwrap();
+    copy_dir(&older.path().join("store/base"), &newer.path().join("store/base"));
     let error = try_open(newer.path()).err().unwrap();
     // Their salts are the same, but the segments between are gone.
     assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
@@ -111,13 +121,42 @@ fn a_store_of_another_cloud_is_refused_and_both_are_named() {
     }
 }
 
+/// Someone who removes the base does not get an empty store, in which no device is known.
 #[test]
-fn a_file_that_is_no_database_is_refused_by_its_name() {
+fn a_log_without_its_base_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    fs::create_dir(dir.path().join("store")).unwrap();
-    fs::write(dir.path().join("store/base.redb"), vec![b'x'; 100_000]).unwrap();
+    drop(open(dir.path()));
+    fs::remove_dir_all(dir.path().join("store/base")).unwrap();
     let error = try_open(dir.path()).err().unwrap().to_string();
-    assert!(error.contains("base.redb"), "{error}");
+    assert!(error.contains("restore both"), "{error}");
+}
+
+#[test]
+fn a_file_of_the_base_that_is_damaged_is_reported_and_never_read_as_if_it_were_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    (0..200).for_each(|number| commit(&mut store, batch(number, 500)));
+    let whole = records(&mut store);
+    let killed = as_if_killed(&mut store, dir.path());
+    let mut reported = 0;
+    for table in fs::read_dir(killed.path().join("store/base/tables")).unwrap() {
+        let table = table.unwrap();
+        let good = fs::read(table.path()).unwrap();
+        for at in (0..good.len()).step_by(good.len() / 16 + 1) {
+            let copy = tempfile::tempdir().unwrap();
+            copy_dir(&killed.path().join("store"), &copy.path().join("store"));
+            let mut bad = good.clone();
+            bad[at] ^= 0x10;
+            let path = copy.path().join("store/base/tables").join(table.file_name());
+            fs::write(&path, bad).unwrap();
+            let found = try_open(copy.path()).ok().and_then(|mut store| try_records(&mut store));
+            match found {
+                None => reported += 1,
+                Some(found) => assert_eq!(found, whole, "{path:?} byte {at}"),
+            }
+        }
+    }
+    assert!(reported > 0);
 }
 
 #[test]
