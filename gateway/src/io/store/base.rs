@@ -122,11 +122,16 @@ impl Base {
         })
     }
 
-    /// Applies segments with their bytes, in order. Durable when it returns.
+    /// Applies segments with their bytes, the next ones in order. Durable when it returns.
     pub(super) fn apply(&self, segments: &[(Segment, Vec<u8>)]) -> Result<(), BaseError> {
         let Some((last, _)) = segments.last() else {
             return Ok(());
         };
+        let expected = self.applied()? + 1..;
+        if segments.iter().zip(expected).any(|((segment, _), expected)| segment.number != expected)
+        {
+            return Err(BaseError::Damaged);
+        }
         if self.tree.l0_run_count() >= NEW_TABLES_MAX {
             return Err(BaseError::Crowded);
         }

@@ -14,26 +14,21 @@
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
-use std::thread::JoinHandle;
-use std::time::Duration;
 
 use shared::ids::CloudId;
 use shared::placement::PartitionId;
 
+use super::applier::Applier;
 use super::base::{Base, BaseError};
 use super::format::{self, FormatError};
 use super::frame;
-use super::log::{self, Log, Sealed, Slot};
+use super::log::{self, Log, Slot};
 use super::state_dir::create_private_dir;
 use crate::store::{BATCH_BYTES_MAX, Batch, CommitOutcome, RecordSink, Store, StoreError};
 
-/// Bytes of a segment. More lets more writes share a page of the base, and makes a start after a
-/// crash longer.
+/// Bytes of a segment. More makes larger and fewer tables of the base, and a start after a crash
+/// longer.
 const SEGMENT_BYTES: u64 = 32 * 1024 * 1024;
-
-/// How long a commit waits for the applier when all segments are full, before it is refused.
-const APPLIER_PATIENCE: Duration = Duration::from_secs(5);
 
 const BASE: &str = "base";
 
@@ -130,11 +125,7 @@ impl EmbeddedStore {
     #[cfg(test)]
     pub(super) fn quiesce(&mut self) {
         let open = self.open.as_mut().expect("the store works");
-        while open.applier.under_way > 0 || !open.applier.tidy {
-            let progress = open.applier.progress.recv().expect("the applier works");
-            let slots = open.applier.received(progress).expect("the applier works");
-            open.free.extend(slots);
-        }
+        open.free.extend(open.applier.quiesce().expect("the applier works"));
     }
 
     /// Whether there is too little space left, said once in the log when it begins and ends.
@@ -288,7 +279,7 @@ impl Open {
         if !self.log.is_empty() && !self.rotate()? {
             return Err("the disk does not keep up".into());
         }
-        while self.applier.under_way > 0 {
+        while self.applier.is_behind() {
             let slots = self.applier.wait()?;
             if slots.is_empty() {
                 return Err("the disk does not keep up".into());
@@ -336,160 +327,12 @@ fn apply_remaining(place: &Place, base: &Base, slots: &[Slot]) -> Result<u64, Op
     let last = applied + remaining.len() as u64;
     let mut segments = Vec::with_capacity(remaining.len());
     for ((segment, bytes, damaged), expected) in remaining.into_iter().zip(applied + 1..) {
-        if segment.number != expected || !(segment.sealed || segment.number == last) {
+        let complete = segment.sealed || expected == last;
+        if segment.number != expected || !complete {
             return Err(damaged);
         }
         segments.push((segment, bytes));
     }
     base.apply(&segments).map_err(base_failed)?;
     Ok(last)
-}
-
-/// The thread that applies sealed segments, in order: all that wait, at once. The further it is behind,
-/// the larger the tables that it makes of them.
-struct Applier {
-    work: Option<Sender<Sealed>>,
-    progress: Receiver<Result<Progress, String>>,
-    thread: Option<JoinHandle<()>>,
-    /// Segments handed over and not received back.
-    under_way: usize,
-    /// Whether it does nothing when nothing is under way.
-    tidy: bool,
-}
-
-/// What the applier tells.
-enum Progress {
-    /// These segments are in the base; their files are free.
-    Applied(Vec<Slot>),
-    /// The tables of the base are merged as far as they have to be.
-    Tidy,
-}
-
-impl Applier {
-    fn start(base: Arc<Base>) -> std::io::Result<Self> {
-        let (work, sealed) = channel();
-        let (report, progress) = channel();
-        let apply = move || apply_all(&base, &sealed, &report);
-        let thread = std::thread::Builder::new().name("store-applier".into()).spawn(apply)?;
-        Ok(Self { work: Some(work), progress, thread: Some(thread), under_way: 0, tidy: false })
-    }
-
-    fn submit(&mut self, sealed: Sealed) -> Result<(), String> {
-        let work = self.work.as_ref().ok_or_else(stopped)?;
-        work.send(sealed).map_err(|_| stopped())?;
-        self.under_way += 1;
-        Ok(())
-    }
-
-    /// Files whose segments have been applied.
-    fn finished(&mut self) -> Result<Vec<Slot>, String> {
-        let mut slots = Vec::new();
-        loop {
-            match self.progress.try_recv() {
-                Ok(progress) => slots.extend(self.received(progress)?),
-                Err(TryRecvError::Empty) => return Ok(slots),
-                Err(TryRecvError::Disconnected) => return Err(stopped()),
-            }
-        }
-    }
-
-    /// The next files whose segments have been applied; none if that does not happen in time.
-    fn wait(&mut self) -> Result<Vec<Slot>, String> {
-        let mut slots = Vec::new();
-        while slots.is_empty() {
-            match self.progress.recv_timeout(APPLIER_PATIENCE) {
-                Ok(progress) => slots = self.received(progress)?,
-                Err(RecvTimeoutError::Timeout) => break,
-                Err(RecvTimeoutError::Disconnected) => return Err(stopped()),
-            }
-        }
-        Ok(slots)
-    }
-
-    fn received(&mut self, progress: Result<Progress, String>) -> Result<Vec<Slot>, String> {
-        match progress? {
-            Progress::Applied(slots) => {
-                self.under_way -= slots.len();
-                self.tidy = false;
-                Ok(slots)
-            }
-            Progress::Tidy => {
-                self.tidy = true;
-                Ok(Vec::new())
-            }
-        }
-    }
-}
-
-impl Drop for Applier {
-    /// Waits for it: the base must be closed before it can be opened again.
-    fn drop(&mut self) {
-        self.work = None;
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread that applies the log panicked");
-        }
-    }
-}
-
-fn stopped() -> String {
-    "the thread that applies the log has stopped".into()
-}
-
-/// What the thread does: apply what waits; when nothing does, or there are many tables, merge some;
-/// otherwise wait.
-fn apply_all(base: &Base, sealed: &Receiver<Sealed>, report: &Sender<Result<Progress, String>>) {
-    let mut tidy = false;
-    loop {
-        let first = match tidy {
-            true => sealed.recv().map_err(|_| TryRecvError::Disconnected),
-            false if base.is_crowded() => Err(TryRecvError::Empty),
-            false => sealed.try_recv(),
-        };
-        let progress = match first {
-            Ok(first) => {
-                tidy = false;
-                let waiting = std::iter::once(first).chain(sealed.try_iter()).collect();
-                apply_sealed(base, waiting).map(Progress::Applied)
-            }
-            Err(TryRecvError::Empty) => {
-                tidy = match base.merge() {
-                    Ok(merged) => !merged,
-                    // Everything is safe already; too many tables only make reading slower.
-                    Err(cause) => {
-                        tracing::warn!("cannot merge tables of the store: {cause}");
-                        true
-                    }
-                };
-                if !tidy {
-                    continue;
-                }
-                Ok(Progress::Tidy)
-            }
-            Err(TryRecvError::Disconnected) => return,
-        };
-        if report.send(progress).is_err() {
-            return;
-        }
-    }
-}
-
-fn apply_sealed(base: &Base, sealed: Vec<Sealed>) -> Result<Vec<Slot>, String> {
-    let describe =
-        |slot: &Slot, cause: &dyn std::fmt::Display| format!("{}: {cause}", slot.path().display());
-    let mut segments = Vec::with_capacity(sealed.len());
-    for Sealed { number, slot } in &sealed {
-        let bytes = slot.read().map_err(|cause| describe(slot, &cause))?;
-        match frame::scan(&bytes, base.salt()) {
-            Ok(Some(segment)) if segment.number == *number && segment.sealed => {
-                segments.push((segment, bytes));
-            }
-            Ok(_) | Err(frame::Damaged) => {
-                return Err(describe(slot, &"it does not read back as it was written"));
-            }
-        }
-    }
-    base.apply(&segments).map_err(|cause| cause.to_string())?;
-    Ok(sealed.into_iter().map(|sealed| sealed.slot).collect())
 }

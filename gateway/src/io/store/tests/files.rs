@@ -6,6 +6,8 @@ use std::os::unix::fs::FileExt;
 use proptest::prelude::*;
 
 use super::*;
+use crate::io::store::base::{Base, BaseError};
+use crate::io::store::frame::Segment;
 use crate::store::memory::MemoryStore;
 
 /// The files of a store as they would be found had its process been killed just now. (The process
@@ -201,6 +203,22 @@ fn several_threads_may_load_while_the_store_starts() {
     });
     // The first partition has the store's own record.
     assert_eq!(counts, [33, 32]);
+}
+
+/// After a segment that could not be applied, a later one must not be: it would count as if both were.
+#[test]
+fn segments_are_applied_in_order_without_gaps() {
+    let dir = tempfile::tempdir().unwrap();
+    let record = || crate::io::store::format::record(CloudId::from_bytes([7; 16]));
+    let base = Base::open(&dir.path().join("base"), record(), true).unwrap();
+    let segment = |number| (Segment { number, groups: Vec::new(), sealed: true }, Vec::new());
+    base.apply(&[segment(1)]).unwrap();
+    for gap in [&[segment(3)][..], &[segment(1)], &[segment(2), segment(4)]] {
+        assert!(matches!(base.apply(gap), Err(BaseError::Damaged)));
+        assert_eq!(base.applied().unwrap(), 1);
+    }
+    base.apply(&[segment(2), segment(3)]).unwrap();
+    assert_eq!(base.applied().unwrap(), 3);
 }
 
 #[derive(Clone, Debug)]
