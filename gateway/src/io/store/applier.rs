@@ -1,7 +1,8 @@
-//! The thread between log and base: it applies full segments and keeps the base tidy.
+//! The threads between log and base: one applies full segments, one merges the base's tables.
 //!
 //! Segments are applied in the order of their numbers or not at all: after a failure nothing more is
-//! applied until the store has been opened again.
+//! applied until the store has been opened again. Merging takes seconds at times and nothing depends
+//! on it, so nothing waits for it.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
@@ -15,34 +16,45 @@ use super::log::{Sealed, Slot};
 /// How long a commit waits for the applier when all segments are full, before it is refused.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The thread that applies sealed segments, in order: all that wait, at once. The further it is behind,
-/// the larger the tables that it makes of them.
+/// Applies sealed segments: all that wait, at once. The further it is behind, the larger the tables that
+/// it makes of them.
 pub(super) struct Applier {
     work: Option<Sender<Sealed>>,
     progress: Receiver<Result<Progress, String>>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
     /// Segments handed over and not received back.
     under_way: usize,
-    /// Whether it does nothing when nothing is under way.
-    tidy: bool,
+    /// How often something was applied and tables were not merged afterwards yet.
+    untidy: usize,
 }
 
-/// What the applier tells.
+/// What the threads tell.
 enum Progress {
     /// These segments are in the base; their files are free.
     Applied(Vec<Slot>),
-    /// The tables of the base are merged as far as they have to be.
-    Tidy,
+    /// Tables are merged as far as it was necessary; once for each time that something was applied.
+    Merged,
 }
 
 impl Applier {
-    /// Starts the thread.
-    pub(super) fn start(base: Arc<Base>) -> std::io::Result<Self> {
+    /// Starts the threads.
+    pub(super) fn start(base: &Arc<Base>) -> std::io::Result<Self> {
         let (work, sealed) = channel();
         let (report, progress) = channel();
-        let apply = move || apply_all(&base, &sealed, &report);
-        let thread = std::thread::Builder::new().name("store-applier".into()).spawn(apply)?;
-        Ok(Self { work: Some(work), progress, thread: Some(thread), under_way: 0, tidy: false })
+        let (merge, merges) = channel();
+        let mut applier =
+            Self { work: Some(work), progress, threads: Vec::new(), under_way: 0, untidy: 0 };
+        let (base_to_merge, report_merged) = (Arc::clone(base), report.clone());
+        applier
+            .spawn("store-merger", move || merge_all(&base_to_merge, &merges, &report_merged))?;
+        let base = Arc::clone(base);
+        applier.spawn("store-applier", move || apply_all(&base, &sealed, &merge, &report))?;
+        Ok(applier)
+    }
+
+    fn spawn(&mut self, name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+        self.threads.push(std::thread::Builder::new().name(name.into()).spawn(run)?);
+        Ok(())
     }
 
     /// Hands over a segment, in the order of their numbers.
@@ -87,7 +99,7 @@ impl Applier {
     #[cfg(test)]
     pub(super) fn quiesce(&mut self) -> Result<Vec<Slot>, String> {
         let mut slots = Vec::new();
-        while self.is_behind() || !self.tidy {
+        while self.is_behind() || self.untidy > 0 {
             let progress = self.progress.recv().map_err(|_| stopped())?;
             slots.extend(self.received(progress)?);
         }
@@ -98,11 +110,11 @@ impl Applier {
         match progress? {
             Progress::Applied(slots) => {
                 self.under_way -= slots.len();
-                self.tidy = false;
+                self.untidy += 1;
                 Ok(slots)
             }
-            Progress::Tidy => {
-                self.tidy = true;
+            Progress::Merged => {
+                self.untidy -= 1;
                 Ok(Vec::new())
             }
         }
@@ -110,13 +122,13 @@ impl Applier {
 }
 
 impl Drop for Applier {
-    /// Waits for it: the base must be closed before it can be opened again.
+    /// Waits for the threads: the base must be closed before it can be opened again.
     fn drop(&mut self) {
         self.work = None;
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread that applies the log panicked");
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread that applies the log panicked");
+            }
         }
     }
 }
@@ -125,46 +137,36 @@ fn stopped() -> String {
     "the thread that applies the log has stopped".into()
 }
 
-/// What the thread does: apply what waits; when nothing does, or there are many tables, merge some;
-/// otherwise wait.
-fn apply_all(base: &Base, sealed: &Receiver<Sealed>, report: &Sender<Result<Progress, String>>) {
-    let mut tidy = false;
-    loop {
-        let first = match tidy {
-            true => sealed.recv().map_err(|_| TryRecvError::Disconnected),
-            false if base.is_crowded() => Err(TryRecvError::Empty),
-            false => sealed.try_recv(),
-        };
-        let progress = match first {
-            Ok(first) => {
-                tidy = false;
-                let waiting = std::iter::once(first).chain(sealed.try_iter()).collect();
-                match apply_sealed(base, waiting) {
-                    Ok(slots) => Progress::Applied(slots),
-                    Err(cause) => {
-                        // Whoever hears it opens the store again; if nobody does, it is being closed.
-                        report.send(Err(cause)).ok();
-                        return;
-                    }
-                }
+fn apply_all(
+    base: &Base,
+    sealed: &Receiver<Sealed>,
+    merge: &Sender<()>,
+    report: &Sender<Result<Progress, String>>,
+) {
+    while let Ok(first) = sealed.recv() {
+        let waiting = std::iter::once(first).chain(sealed.try_iter()).collect();
+        let applied = apply_sealed(base, waiting).map(Progress::Applied);
+        let go_on = applied.is_ok();
+        if report.send(applied).is_err() || !go_on || merge.send(()).is_err() {
+            return;
+        }
+    }
+}
+
+fn merge_all(base: &Base, merges: &Receiver<()>, report: &Sender<Result<Progress, String>>) {
+    while merges.recv().is_ok() {
+        let merged = loop {
+            match base.merge() {
+                Ok(true) => {}
+                Ok(false) => break Ok(()),
+                Err(cause) => break Err(cause),
             }
-            Err(TryRecvError::Empty) => {
-                tidy = match base.merge() {
-                    Ok(merged) => !merged,
-                    // Everything is safe already; too many tables only make reading slower.
-                    Err(cause) => {
-                        tracing::warn!("cannot merge tables of the store: {cause}");
-                        true
-                    }
-                };
-                if !tidy {
-                    continue;
-                }
-                Progress::Tidy
-            }
-            Err(TryRecvError::Disconnected) => return,
         };
-        if report.send(Ok(progress)).is_err() {
+        // Everything is safe already; too many tables only make reading slower.
+        if let Err(cause) = merged {
+            tracing::warn!("cannot merge tables of the store: {cause}");
+        }
+        if report.send(Ok(Progress::Merged)).is_err() {
             return;
         }
     }

@@ -27,8 +27,6 @@ const SALT: &[u8] = b"\xffsalt";
 /// Memory for blocks. The base is read once, in the order of keys, so more would not help.
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 
-/// New tables from which on merging them goes before adding another one.
-const NEW_TABLES_MANY: usize = 16;
 /// New tables that there may be: the tree counts them in a byte.
 const NEW_TABLES_MAX: usize = 200;
 
@@ -132,7 +130,7 @@ impl Base {
         {
             return Err(BaseError::Damaged);
         }
-        if self.tree.l0_run_count() >= NEW_TABLES_MAX {
+        if self.tree.l0_run_count() >= NEW_TABLES_MAX && !self.merge()? {
             return Err(BaseError::Crowded);
         }
         let groups = segments
@@ -153,11 +151,6 @@ impl Base {
             table.write(APPLIED, last.number.to_be_bytes().as_slice())?;
             Ok(table.finish()?)
         })
-    }
-
-    /// Whether tables have to be merged before another one is added.
-    pub(super) fn is_crowded(&self) -> bool {
-        self.tree.l0_run_count() >= NEW_TABLES_MANY
     }
 
     /// Merges some tables if there are too many, so that reading stays fast and what was deleted goes.

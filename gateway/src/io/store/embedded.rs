@@ -11,6 +11,7 @@
 //! the log still has, so a store that is open and has not been written to reads from the base alone.
 //! `docs/STORE.md` has the reasons and the figures.
 
+use std::fs::File;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use super::base::{Base, BaseError};
 use super::format::{self, FormatError};
 use super::frame;
 use super::log::{self, Log, Slot};
-use super::state_dir::create_private_dir;
+use super::state_dir::{StateDirError, take_dir};
 use crate::store::{BATCH_BYTES_MAX, Batch, CommitOutcome, RecordSink, Store, StoreError};
 
 /// Bytes of a segment. More makes larger and fewer tables of the base, and a start after a crash
@@ -50,6 +51,8 @@ pub struct EmbeddedStore {
     /// None while it is broken, until it is opened again.
     open: Option<Open>,
     space_was_short: bool,
+    /// The directory may be elsewhere than the state directory, so it has a lock of its own.
+    _lock: File,
 }
 
 /// The parts of a store that works.
@@ -63,6 +66,9 @@ struct Open {
 /// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
+    /// The directory cannot be created, or another gateway uses it.
+    #[error(transparent)]
+    Dir(#[from] StateDirError),
     /// The system refuses something.
     #[error("{path}: cannot {doing}: {cause}")]
     Io {
@@ -111,8 +117,9 @@ impl EmbeddedStore {
     }
 
     pub(super) fn open_with_segments(place: Place, segment_bytes: u64) -> Result<Self, OpenError> {
+        let lock = take_dir(&place.dir)?;
         let open = Some(Open::new(&place, segment_bytes)?);
-        Ok(Self { place, segment_bytes, open, space_was_short: false })
+        Ok(Self { place, segment_bytes, open, space_was_short: false, _lock: lock })
     }
 
     /// Reads while the store starts: several threads side by side, before anything is committed.
@@ -225,14 +232,12 @@ impl Open {
     fn new(place: &Place, segment_bytes: u64) -> Result<Self, OpenError> {
         let dir = &place.dir;
         let io = |doing| move |cause| OpenError::Io { path: dir.clone(), doing, cause };
-        create_private_dir(dir).map_err(io("create the directory of the store"))?;
         // The base is made before its log. A log without a base is half of a store.
         let base = open_base(place, !log::exists(dir))?;
         let slots = log::open_slots(dir, segment_bytes).map_err(io("open the log"))?;
         let applied = apply_remaining(place, &base, &slots)?;
         let base = Arc::new(base);
-        let applier = Applier::start(Arc::clone(&base))
-            .map_err(io("start the thread that applies the log"))?;
+        let applier = Applier::start(&base).map_err(io("start the threads that apply the log"))?;
         let mut free = slots;
         let slot = free.pop().expect("there are several slots");
         let log = Log::begin(base.salt(), applied + 1, slot).map_err(io("begin the log"))?;

@@ -123,6 +123,16 @@ fn a_store_of_another_cloud_is_refused_and_both_are_named() {
     }
 }
 
+#[test]
+fn a_store_that_is_open_is_not_opened_again_from_elsewhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let error = try_open(dir.path()).err().unwrap().to_string();
+    assert!(error.contains("in use by process"), "{error}");
+    drop(store);
+    open(dir.path());
+}
+
 /// Someone who removes the base does not get an empty store, in which no device is known.
 #[test]
 fn a_log_without_its_base_is_refused() {
