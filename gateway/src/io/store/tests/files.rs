@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use proptest::prelude::*;
 
 use super::*;
+use crate::io::store::State;
 use crate::io::store::base::{Base, BaseError};
 use crate::io::store::frame::Segment;
 use crate::store::memory::MemoryStore;
@@ -229,6 +230,30 @@ fn segments_are_applied_in_order_without_gaps() {
     }
     base.apply(&[segment(2), segment(3)]).unwrap();
     assert_eq!(base.applied().unwrap(), 3);
+}
+
+#[test]
+fn the_state_of_a_cloud_is_made_once_and_found_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = crate::config::Config::default();
+    config.cloud.id = CloudId::from_bytes([7; 16]);
+    config.cloud.state_dir = dir.path().join("state");
+    config.store.free_bytes_min = 0;
+    let mut state = State::open(&config).unwrap();
+    commit(&mut state.store, batch(1, 10));
+    let key = state.key.clone();
+    let in_use = State::open(&config).err().unwrap().to_string();
+    assert!(in_use.contains("in use by process"), "{in_use}");
+    drop(state);
+
+    let mut state = State::open(&config).unwrap();
+    assert!(state.key == key, "the key is made once");
+    assert_eq!(records(&mut state.store).len(), 1);
+    drop(state);
+
+    fs::remove_file(dir.path().join("state/store.key")).unwrap();
+    let lost = State::open(&config).err().unwrap().to_string();
+    assert!(lost.contains("restore it from a backup"), "{lost}");
 }
 
 #[derive(Clone, Debug)]
