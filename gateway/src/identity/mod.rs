@@ -3,7 +3,7 @@
 //! Implements device reference 3.3 and DESIGN 7. There are two lists of trust anchors: only a
 //! certificate *under an identity anchor* binds the connection to the device id in its name; one
 //! under a manufacturer anchor never does, whatever its name says. Paths, signatures, times and
-//! revocation are webpki's; the OCF leaf profile is [`profile`]'s, because WebPKI looks at key usages
+//! revocation are webpki's; the OCF leaf profile is in `profile`, because WebPKI looks at key usages
 //! only where it must. Host names play no part.
 //!
 //! No I/O and no clock: `connection::tls` calls this from rustls' verifier, and again after a
