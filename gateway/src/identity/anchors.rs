@@ -9,7 +9,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList;
 
-use super::session::{Fingerprint, anchor_fingerprint, certificate_fingerprint};
+use super::session::{AnchorList, Fingerprint, anchor_fingerprint, certificate_fingerprint};
 
 /// The bytes of a file, and what errors call it.
 #[derive(Clone, Copy)]
@@ -25,7 +25,7 @@ pub struct Source<'a> {
 pub struct TrustAnchors {
     pub(super) identity: Vec<TrustAnchor<'static>>,
     pub(super) manufacturer: Vec<TrustAnchor<'static>>,
-    /// The newest first: of several for one authority the first is asked.
+    /// For each authority (and each scope of its lists) the newest.
     pub(super) crls: Vec<Crl>,
     /// Of all anchors of both lists.
     pub(super) fingerprints: HashSet<Fingerprint>,
@@ -96,53 +96,31 @@ impl TrustAnchors {
         for source in identity {
             anchors.identity.extend(parse_anchors(*source)?);
         }
-        anchors.fingerprints.extend(anchors.identity.iter().map(anchor_fingerprint));
+        anchors.fingerprints.extend(
+            anchors.identity.iter().map(|anchor| anchor_fingerprint(AnchorList::Identity, anchor)),
+        );
         for source in manufacturer {
             for anchor in parse_anchors(*source)? {
                 if anchors.identity.iter().any(|identity| same_authority(identity, &anchor)) {
                     return Err(AnchorsError::InBothLists { name: source.name.into() });
                 }
-                anchors.fingerprints.insert(anchor_fingerprint(&anchor));
+                anchors.fingerprints.insert(anchor_fingerprint(AnchorList::Manufacturer, &anchor));
                 anchors.manufacturer.push(anchor);
             }
         }
+        let mut lists = Vec::new();
         for source in crls {
-            anchors.add_crls(*source)?;
+            lists.extend(parse_crls(*source)?);
         }
-        anchors.crls.sort_by_key(|crl| std::cmp::Reverse(crl.this_update));
+        lists.sort_by_key(|(crl, _)| std::cmp::Reverse(crl.this_update));
+        for (crl, revoked) in lists {
+            // Of several for the same certificates the newest alone counts.
+            if !anchors.crls.iter().any(|newer| same_scope(newer, &crl)) {
+                anchors.revoked.extend(revoked);
+                anchors.crls.push(crl);
+            }
+        }
         Ok(anchors)
-    }
-
-    fn add_crls(&mut self, source: Source<'_>) -> Result<(), AnchorsError> {
-        let what = "revocation list";
-        for (at, der) in
-            items::<CertificateRevocationListDer<'static>>(source, what)?.iter().enumerate()
-        {
-            let malformed = |problem: String| AnchorsError::Malformed {
-                name: source.name.into(),
-                what,
-                number: at + 1,
-                problem,
-            };
-            let list = OwnedCertRevocationList::from_der(der)
-                .map_err(|error| malformed(error.to_string()))?;
-            let list = CertRevocationList::Owned(list);
-            let (_, parsed) = CertificateRevocationList::from_der(der)
-                .map_err(|error| malformed(error.to_string()))?;
-            self.revoked.extend(
-                parsed
-                    .iter_revoked_certificates()
-                    .map(|entry| certificate_fingerprint(list.issuer(), entry.raw_serial())),
-            );
-            let next_update = parsed.next_update().map_or(i64::MAX, |time| time.timestamp());
-            self.crls.push(Crl {
-                name: source.name.into(),
-                this_update: parsed.last_update().timestamp(),
-                next_update: UnixTime(u64::try_from(next_update).unwrap_or(0)),
-                list,
-            });
-        }
-        Ok(())
     }
 
     /// Files of revocation lists whose authority should have published a newer one by now. They are
@@ -150,6 +128,45 @@ impl TrustAnchors {
     pub fn stale_crls(&self, now: UnixTime) -> impl Iterator<Item = &str> {
         self.crls.iter().filter(move |crl| crl.next_update < now).map(|crl| crl.name.as_str())
     }
+}
+
+fn same_scope(a: &Crl, b: &Crl) -> bool {
+    a.list.issuer() == b.list.issuer()
+        && a.list.issuing_distribution_point() == b.list.issuing_distribution_point()
+}
+
+/// The lists in a file, each with the fingerprints of what it revokes.
+fn parse_crls(source: Source<'_>) -> Result<Vec<(Crl, Vec<Fingerprint>)>, AnchorsError> {
+    let what = "revocation list";
+    let mut lists = Vec::new();
+    for (at, der) in
+        items::<CertificateRevocationListDer<'static>>(source, what)?.iter().enumerate()
+    {
+        let malformed = |problem: String| AnchorsError::Malformed {
+            name: source.name.into(),
+            what,
+            number: at + 1,
+            problem,
+        };
+        let list =
+            OwnedCertRevocationList::from_der(der).map_err(|error| malformed(error.to_string()))?;
+        let list = CertRevocationList::Owned(list);
+        let (_, parsed) = CertificateRevocationList::from_der(der)
+            .map_err(|error| malformed(error.to_string()))?;
+        let revoked = parsed
+            .iter_revoked_certificates()
+            .map(|entry| certificate_fingerprint(list.issuer(), entry.raw_serial()))
+            .collect();
+        let next_update = parsed.next_update().map_or(i64::MAX, |time| time.timestamp());
+        let crl = Crl {
+            name: source.name.into(),
+            this_update: parsed.last_update().timestamp(),
+            next_update: UnixTime(u64::try_from(next_update).unwrap_or(0)),
+            list,
+        };
+        lists.push((crl, revoked));
+    }
+    Ok(lists)
 }
 
 fn same_authority(a: &TrustAnchor<'_>, b: &TrustAnchor<'_>) -> bool {

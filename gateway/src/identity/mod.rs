@@ -3,7 +3,7 @@
 //! Implements device reference 3.3 and DESIGN 7. There are two lists of trust anchors: only a
 //! certificate *under an identity anchor* binds the connection to the device id in its name; one
 //! under a manufacturer anchor never does, whatever its name says. Paths, signatures, times and
-//! revocation are webpki's; the OCF leaf profile is [`profile`]'s, because WebPKI looks at key usages
+//! revocation are webpki's; the OCF leaf profile is in `profile`, because WebPKI looks at key usages
 //! only where it must. Host names play no part.
 //!
 //! No I/O and no clock: `connection::tls` calls this from rustls' verifier, and again after a
@@ -29,6 +29,7 @@ use webpki::{
 };
 
 use self::profile::Leaf;
+use self::session::AnchorList;
 
 /// Most certificates in a chain that a peer may send: a leaf, three intermediates and a root.
 pub const CHAIN_CERTIFICATES_MAX: usize = 5;
@@ -230,10 +231,10 @@ impl TrustAnchors {
         let end_entity = EndEntityCert::try_from(end_entity).map_err(IdentityError::of_path)?;
 
         let under = |anchors| self.path(anchors, &end_entity, intermediates, now);
-        let (kind, path) = match under(&self.identity) {
-            Ok(path) => (PeerKind::Identity(leaf.device_id()?), path),
+        let (kind, list, path) = match under(&self.identity) {
+            Ok(path) => (PeerKind::Identity(leaf.device_id()?), AnchorList::Identity, path),
             Err(not_identity) => match under(&self.manufacturer) {
-                Ok(path) => (PeerKind::Manufacturer, path),
+                Ok(path) => (PeerKind::Manufacturer, AnchorList::Manufacturer, path),
                 // "No such issuer" says less than what the other list found.
                 Err(IdentityError::UnknownIssuer) => return Err(not_identity),
                 Err(not_manufacturer) => return Err(not_manufacturer),
@@ -241,7 +242,7 @@ impl TrustAnchors {
         };
         Ok(Verified {
             peer: PeerIdentity { kind, key_digest: leaf.key_digest },
-            session: SessionChain::of_path(&path, leaf.not_after)?,
+            session: SessionChain::of_path(&path, list, leaf.not_after)?,
         })
     }
 

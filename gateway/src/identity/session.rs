@@ -5,6 +5,7 @@
 //! questions that can change: is the anchor still there, is none of the certificates revoked, has
 //! none expired.
 
+use rustls::pki_types::TrustAnchor;
 use sha2::{Digest, Sha256};
 use shared::time::UnixTime;
 use webpki::VerifiedPath;
@@ -25,6 +26,14 @@ pub struct SessionChain {
     not_after: UnixTime,
 }
 
+/// The lists of anchors: what a certificate proves depends on it, so it counts when a chain is
+/// checked again.
+#[derive(Clone, Copy)]
+pub(super) enum AnchorList {
+    Identity,
+    Manufacturer,
+}
+
 /// The beginning of a SHA-256.
 pub(super) type Fingerprint = u64;
 
@@ -33,9 +42,13 @@ pub(super) fn certificate_fingerprint(issuer: &[u8], serial: &[u8]) -> Fingerpri
     fingerprint(b"certificate", issuer, serial)
 }
 
-/// Of a trust anchor: its subject and its key.
-pub(super) fn anchor_fingerprint(anchor: &rustls::pki_types::TrustAnchor<'_>) -> Fingerprint {
-    fingerprint(b"anchor", &anchor.subject, &anchor.subject_public_key_info)
+/// Of a trust anchor: its subject and its key, and which list it is in.
+pub(super) fn anchor_fingerprint(list: AnchorList, anchor: &TrustAnchor<'_>) -> Fingerprint {
+    let kind: &[u8] = match list {
+        AnchorList::Identity => b"identity anchor",
+        AnchorList::Manufacturer => b"manufacturer anchor",
+    };
+    fingerprint(kind, &anchor.subject, &anchor.subject_public_key_info)
 }
 
 fn fingerprint(kind: &[u8], first: &[u8], second: &[u8]) -> Fingerprint {
@@ -53,6 +66,7 @@ impl SessionChain {
     /// Of a path that has been verified, whose leaf expires then.
     pub(super) fn of_path(
         path: &VerifiedPath<'_>,
+        list: AnchorList,
         leaf_not_after: UnixTime,
     ) -> Result<Self, IdentityError> {
         let leaf = path.end_entity();
@@ -69,7 +83,7 @@ impl SessionChain {
                 X509Certificate::from_der(&der).map_err(|_| IdentityError::Malformed)?;
             not_after = not_after.min(profile::not_after(&parsed));
         }
-        Ok(Self { certificates, anchor: anchor_fingerprint(path.anchor()), not_after })
+        Ok(Self { certificates, anchor: anchor_fingerprint(list, path.anchor()), not_after })
     }
 
     /// When the first certificate of the chain expires.

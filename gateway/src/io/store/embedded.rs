@@ -1,41 +1,37 @@
-//! The embedded store: a log for durability in front of a B-tree for everything else.
+//! The embedded store: a log for durability in front of an LSM tree for everything else.
 //!
 //! ```text
 //! commit ─► log: one write, one fdatasync ─► Done
 //!             │ segment full: sealed, the next one begins
 //!             ▼
-//!           applier (a thread): the segment in the order of keys, one transaction ─► base
+//!           applier (a thread): segments sorted by key ─► one table of the base
 //! ```
 //!
 //! What is in the base is read; what is only in the log is brought there first. Opening applies what
 //! the log still has, so a store that is open and has not been written to reads from the base alone.
 //! `docs/STORE.md` has the reasons and the figures.
 
+use std::fs::File;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
-use std::thread::JoinHandle;
-use std::time::Duration;
 
 use shared::ids::CloudId;
 use shared::placement::PartitionId;
 
+use super::applier::Applier;
 use super::base::{Base, BaseError};
 use super::format::{self, FormatError};
 use super::frame;
-use super::log::{self, Log, Sealed, Slot};
-use super::state_dir::create_private_dir;
+use super::log::{self, Log, Slot};
+use super::state_dir::{StateDirError, take_dir};
 use crate::store::{BATCH_BYTES_MAX, Batch, CommitOutcome, RecordSink, Store, StoreError};
 
-/// Bytes of a segment. More lets more writes share a page of the base, and makes a start after a
-/// crash longer.
+/// Bytes of a segment. More makes larger and fewer tables of the base, and a start after a crash
+/// longer.
 const SEGMENT_BYTES: u64 = 32 * 1024 * 1024;
 
-/// How long a commit waits for the applier when all segments are full, before it is refused.
-const APPLIER_PATIENCE: Duration = Duration::from_secs(5);
-
-const BASE: &str = "base.redb";
+const BASE: &str = "base";
 
 /// Where the store is and what it must be.
 #[derive(Clone, Debug)]
@@ -55,6 +51,8 @@ pub struct EmbeddedStore {
     /// None while it is broken, until it is opened again.
     open: Option<Open>,
     space_was_short: bool,
+    /// The directory may be elsewhere than the state directory, so it has a lock of its own.
+    _lock: File,
 }
 
 /// The parts of a store that works.
@@ -68,6 +66,9 @@ struct Open {
 /// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
+    /// The directory cannot be created, or another gateway uses it.
+    #[error(transparent)]
+    Dir(#[from] StateDirError),
     /// The system refuses something.
     #[error("{path}: cannot {doing}: {cause}")]
     Io {
@@ -116,8 +117,9 @@ impl EmbeddedStore {
     }
 
     pub(super) fn open_with_segments(place: Place, segment_bytes: u64) -> Result<Self, OpenError> {
+        let lock = take_dir(&place.dir)?;
         let open = Some(Open::new(&place, segment_bytes)?);
-        Ok(Self { place, segment_bytes, open, space_was_short: false })
+        Ok(Self { place, segment_bytes, open, space_was_short: false, _lock: lock })
     }
 
     /// Reads while the store starts: several threads side by side, before anything is committed.
@@ -130,7 +132,7 @@ impl EmbeddedStore {
     #[cfg(test)]
     pub(super) fn quiesce(&mut self) {
         let open = self.open.as_mut().expect("the store works");
-        open.wait_for_applier().expect("the applier works");
+        open.free.extend(open.applier.quiesce().expect("the applier works"));
     }
 
     /// Whether there is too little space left, said once in the log when it begins and ends.
@@ -230,13 +232,12 @@ impl Open {
     fn new(place: &Place, segment_bytes: u64) -> Result<Self, OpenError> {
         let dir = &place.dir;
         let io = |doing| move |cause| OpenError::Io { path: dir.clone(), doing, cause };
-        create_private_dir(dir).map_err(io("create the directory of the store"))?;
-        let base = open_base(place)?;
+        // The base is made before its log. A log without a base is half of a store.
+        let base = open_base(place, !log::exists(dir))?;
         let slots = log::open_slots(dir, segment_bytes).map_err(io("open the log"))?;
         let applied = apply_remaining(place, &base, &slots)?;
         let base = Arc::new(base);
-        let applier = Applier::start(Arc::clone(&base))
-            .map_err(io("start the thread that applies the log"))?;
+        let applier = Applier::start(&base).map_err(io("start the threads that apply the log"))?;
         let mut free = slots;
         let slot = free.pop().expect("there are several slots");
         let log = Log::begin(base.salt(), applied + 1, slot).map_err(io("begin the log"))?;
@@ -267,7 +268,7 @@ impl Open {
     fn rotate(&mut self) -> Result<bool, String> {
         self.free.extend(self.applier.finished()?);
         if self.free.is_empty() {
-            self.free = self.applier.wait(APPLIER_PATIENCE)?;
+            self.free = self.applier.wait()?;
         }
         let Some(next) = self.free.pop() else {
             return Ok(false);
@@ -283,12 +284,8 @@ impl Open {
         if !self.log.is_empty() && !self.rotate()? {
             return Err("the disk does not keep up".into());
         }
-        self.wait_for_applier()
-    }
-
-    fn wait_for_applier(&mut self) -> Result<(), String> {
-        while self.applier.under_way > 0 {
-            let slots = self.applier.wait(APPLIER_PATIENCE)?;
+        while self.applier.is_behind() {
+            let slots = self.applier.wait()?;
             if slots.is_empty() {
                 return Err("the disk does not keep up".into());
             }
@@ -298,10 +295,10 @@ impl Open {
     }
 }
 
-fn open_base(place: &Place) -> Result<Base, OpenError> {
+fn open_base(place: &Place, may_be_new: bool) -> Result<Base, OpenError> {
     let path = place.dir.join(BASE);
     let failed = |cause: BaseError| OpenError::Base { path: path.clone(), cause: Box::new(cause) };
-    let base = Base::open(&path, format::record(place.cloud)).map_err(failed)?;
+    let base = Base::open(&path, format::record(place.cloud), may_be_new).map_err(failed)?;
     log::sync_parent(&path).map_err(|cause| OpenError::Io {
         path: place.dir.clone(),
         doing: "synchronise the directory",
@@ -335,105 +332,12 @@ fn apply_remaining(place: &Place, base: &Base, slots: &[Slot]) -> Result<u64, Op
     let last = applied + remaining.len() as u64;
     let mut segments = Vec::with_capacity(remaining.len());
     for ((segment, bytes, damaged), expected) in remaining.into_iter().zip(applied + 1..) {
-        if segment.number != expected || !(segment.sealed || segment.number == last) {
+        let complete = segment.sealed || expected == last;
+        if segment.number != expected || !complete {
             return Err(damaged);
         }
         segments.push((segment, bytes));
     }
     base.apply(&segments).map_err(base_failed)?;
     Ok(last)
-}
-
-/// The thread that applies sealed segments, in order: all that wait, at once. The further it is behind,
-/// the more writes share a page.
-struct Applier {
-    work: Option<Sender<Sealed>>,
-    done: Receiver<Result<Vec<Slot>, String>>,
-    thread: Option<JoinHandle<()>>,
-    /// Segments handed over and not received back.
-    under_way: usize,
-}
-
-impl Applier {
-    fn start(base: Arc<Base>) -> std::io::Result<Self> {
-        let (work, sealed) = channel::<Sealed>();
-        let (finished, done) = channel();
-        let apply = move || {
-            while let Ok(first) = sealed.recv() {
-                let waiting: Vec<Sealed> =
-                    std::iter::once(first).chain(sealed.try_iter()).collect();
-                if finished.send(apply_sealed(&base, waiting)).is_err() {
-                    return;
-                }
-            }
-        };
-        let thread = std::thread::Builder::new().name("store-applier".into()).spawn(apply)?;
-        Ok(Self { work: Some(work), done, thread: Some(thread), under_way: 0 })
-    }
-
-    fn submit(&mut self, sealed: Sealed) -> Result<(), String> {
-        let work = self.work.as_ref().ok_or_else(stopped)?;
-        work.send(sealed).map_err(|_| stopped())?;
-        self.under_way += 1;
-        Ok(())
-    }
-
-    /// Files whose segments have been applied.
-    fn finished(&mut self) -> Result<Vec<Slot>, String> {
-        match self.done.try_recv() {
-            Ok(result) => self.received(result),
-            Err(TryRecvError::Empty) => Ok(Vec::new()),
-            Err(TryRecvError::Disconnected) => Err(stopped()),
-        }
-    }
-
-    /// The next files whose segments have been applied; none if that does not happen in time.
-    fn wait(&mut self, patience: Duration) -> Result<Vec<Slot>, String> {
-        match self.done.recv_timeout(patience) {
-            Ok(result) => self.received(result),
-            Err(RecvTimeoutError::Timeout) => Ok(Vec::new()),
-            Err(RecvTimeoutError::Disconnected) => Err(stopped()),
-        }
-    }
-
-    fn received(&mut self, result: Result<Vec<Slot>, String>) -> Result<Vec<Slot>, String> {
-        let slots = result?;
-        self.under_way -= slots.len();
-        Ok(slots)
-    }
-}
-
-impl Drop for Applier {
-    /// Waits for it: the base must be closed before it can be opened again.
-    fn drop(&mut self) {
-        self.work = None;
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread that applies the log panicked");
-        }
-    }
-}
-
-fn stopped() -> String {
-    "the thread that applies the log has stopped".into()
-}
-
-fn apply_sealed(base: &Base, sealed: Vec<Sealed>) -> Result<Vec<Slot>, String> {
-    let describe =
-        |slot: &Slot, cause: &dyn std::fmt::Display| format!("{}: {cause}", slot.path().display());
-    let mut segments = Vec::with_capacity(sealed.len());
-    for Sealed { number, slot } in &sealed {
-        let bytes = slot.read().map_err(|cause| describe(slot, &cause))?;
-        match frame::scan(&bytes, base.salt()) {
-            Ok(Some(segment)) if segment.number == *number && segment.sealed => {
-                segments.push((segment, bytes));
-            }
-            Ok(_) | Err(frame::Damaged) => {
-                return Err(describe(slot, &"it does not read back as it was written"));
-            }
-        }
-    }
-    base.apply(&segments).map_err(|cause| cause.to_string())?;
-    Ok(sealed.into_iter().map(|sealed| sealed.slot).collect())
 }

@@ -62,9 +62,18 @@ impl Slot {
     }
 }
 
+/// Whether there is a log in this directory, or a part of one.
+pub(super) fn exists(dir: &Path) -> bool {
+    (0..SLOTS).any(|number| slot_path(dir, number).exists())
+}
+
+fn slot_path(dir: &Path, number: usize) -> PathBuf {
+    dir.join(format!("log-{number}"))
+}
+
 /// Opens the files of the log, creating those that are missing.
 pub(super) fn open_slots(dir: &Path, segment_bytes: u64) -> io::Result<Vec<Slot>> {
-    (0..SLOTS).map(|number| open_slot(&dir.join(format!("log-{number}")), segment_bytes)).collect()
+    (0..SLOTS).map(|number| open_slot(&slot_path(dir, number), segment_bytes)).collect()
 }
 
 fn open_slot(path: &Path, segment_bytes: u64) -> io::Result<Slot> {

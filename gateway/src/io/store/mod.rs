@@ -6,12 +6,13 @@
 //! StoreThread::start(store) ─► a ShardPort for each shard
 //! ```
 //!
-//! Reading order: [`thread`], [`embedded`], `log` with `frame`, `base`, `format`, [`state_dir`].
+//! Reading order: [`thread`], [`embedded`], `log` with `frame`, `applier`, `base`, `format`, [`state_dir`].
 
 pub mod embedded;
 pub mod state_dir;
 pub mod thread;
 
+mod applier;
 mod base;
 mod format;
 mod frame;

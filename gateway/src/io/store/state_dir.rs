@@ -25,7 +25,7 @@ pub struct StateDir {
 #[derive(Debug, thiserror::Error)]
 pub enum StateDirError {
     /// Another process holds it.
-    #[error("{path} is in use by {}: a state directory belongs to one gateway at a time", holder(.process))]
+    #[error("{path} is in use by {}: it belongs to one gateway at a time", holder(.process))]
     Locked {
         /// The directory.
         path: PathBuf,
@@ -76,30 +76,7 @@ fn holder(process: &Option<u32>) -> String {
 impl StateDir {
     /// Creates the directory if it is missing, and takes it for this process.
     pub fn open(path: &Path) -> Result<Self, StateDirError> {
-        create_private_dir(path).map_err(failed(path, "create the state directory"))?;
-        let lock_path = path.join(LOCK);
-        let opened = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&lock_path);
-        let mut lock = opened.map_err(failed(&lock_path, "open the lock file"))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut process = String::new();
-                let process =
-                    lock.read_to_string(&mut process).ok().and(process.trim().parse().ok());
-                return Err(StateDirError::Locked { path: path.into(), process });
-            }
-            Err(TryLockError::Error(cause)) => {
-                return Err(failed(&lock_path, "lock the lock file")(cause));
-            }
-        }
-        note_process(&mut lock).map_err(failed(&lock_path, "write the lock file"))?;
-        Ok(Self { path: path.into(), _lock: lock })
+        Ok(Self { path: path.into(), _lock: take_dir(path)? })
     }
 
     /// Where it is.
@@ -160,8 +137,34 @@ fn create_key(path: &Path, bytes: &[u8]) -> io::Result<()> {
     sync_parent(path)
 }
 
-/// Creates a directory that only its owner may enter, and those above it.
-pub(super) fn create_private_dir(path: &Path) -> io::Result<()> {
+/// Creates a directory that only its owner may enter, if it is missing, and locks it for as long as the
+/// returned file is open.
+pub(super) fn take_dir(path: &Path) -> Result<File, StateDirError> {
+    create_private_dir(path).map_err(failed(path, "create the directory"))?;
+    let lock_path = path.join(LOCK);
+    let opened = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&lock_path);
+    let mut lock = opened.map_err(failed(&lock_path, "open the lock file"))?;
+    match lock.try_lock() {
+        Ok(()) => {
+            note_process(&mut lock).map_err(failed(&lock_path, "write the lock file"))?;
+            Ok(lock)
+        }
+        Err(TryLockError::WouldBlock) => {
+            let mut process = String::new();
+            let process = lock.read_to_string(&mut process).ok().and(process.trim().parse().ok());
+            Err(StateDirError::Locked { path: path.into(), process })
+        }
+        Err(TryLockError::Error(cause)) => Err(failed(&lock_path, "lock the lock file")(cause)),
+    }
+}
+
+fn create_private_dir(path: &Path) -> io::Result<()> {
     if !path.is_dir() {
         DirBuilder::new().recursive(true).mode(0o700).create(path)?;
         sync_parent(path)?;

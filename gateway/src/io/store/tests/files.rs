@@ -6,6 +6,9 @@ use std::os::unix::fs::FileExt;
 use proptest::prelude::*;
 
 use super::*;
+use crate::io::store::State;
+use crate::io::store::base::{Base, BaseError};
+use crate::io::store::frame::Segment;
 use crate::store::memory::MemoryStore;
 
 /// The files of a store as they would be found had its process been killed just now. (The process
@@ -13,12 +16,20 @@ use crate::store::memory::MemoryStore;
 fn as_if_killed(store: &mut EmbeddedStore, dir: &Path) -> tempfile::TempDir {
     store.quiesce();
     let copy = tempfile::tempdir().unwrap();
-    fs::create_dir(copy.path().join("store")).unwrap();
-    for file in fs::read_dir(dir.join("store")).unwrap() {
-        let file = file.unwrap();
-        fs::copy(file.path(), copy.path().join("store").join(file.file_name())).unwrap();
-    }
+    copy_dir(&dir.join("store"), &copy.path().join("store"));
     copy
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy_dir(&entry.path(), &to),
+            false => drop(fs::copy(entry.path(), to).unwrap()),
+        }
+    }
 }
 
 /// Changes bytes of the segment in use, which is the last file after opening.
@@ -32,7 +43,8 @@ fn what_was_committed_is_read_back_after_the_process_was_killed() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
     (0..100).for_each(|number| commit(&mut store, batch(number, 300)));
-    let mut after = open(as_if_killed(&mut store, dir.path()).path());
+    let killed = as_if_killed(&mut store, dir.path());
+    let mut after = open(killed.path());
     assert_eq!(records(&mut after).len(), 100);
     assert_eq!(records(&mut after), records(&mut store));
 }
@@ -94,7 +106,8 @@ fn a_base_and_a_log_of_different_backups_are_not_put_together() {
     records(&mut store);
     commit(&mut store, batch(0, 1));
     let newer = as_if_killed(&mut store, dir.path());
-    fs::copy(older.path().join("store/base.redb"), newer.path().join("store/base.redb")).unwrap();
+    fs::remove_dir_all(newer.path().join("store/base")).unwrap();
+    copy_dir(&older.path().join("store/base"), &newer.path().join("store/base"));
     let error = try_open(newer.path()).err().unwrap();
     // Their salts are the same, but the segments between are gone.
     assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
@@ -112,12 +125,51 @@ fn a_store_of_another_cloud_is_refused_and_both_are_named() {
 }
 
 #[test]
-fn a_file_that_is_no_database_is_refused_by_its_name() {
+fn a_store_that_is_open_is_not_opened_again_from_elsewhere() {
     let dir = tempfile::tempdir().unwrap();
-    fs::create_dir(dir.path().join("store")).unwrap();
-    fs::write(dir.path().join("store/base.redb"), vec![b'x'; 100_000]).unwrap();
+    let store = open(dir.path());
     let error = try_open(dir.path()).err().unwrap().to_string();
-    assert!(error.contains("base.redb"), "{error}");
+    assert!(error.contains("in use by process"), "{error}");
+    drop(store);
+    open(dir.path());
+}
+
+/// Someone who removes the base does not get an empty store, in which no device is known.
+#[test]
+fn a_log_without_its_base_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    fs::remove_dir_all(dir.path().join("store/base")).unwrap();
+    let error = try_open(dir.path()).err().unwrap().to_string();
+    assert!(error.contains("restore both"), "{error}");
+}
+
+#[test]
+fn a_file_of_the_base_that_is_damaged_is_reported_and_never_read_as_if_it_were_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    (0..200).for_each(|number| commit(&mut store, batch(number, 500)));
+    let whole = records(&mut store);
+    let killed = as_if_killed(&mut store, dir.path());
+    let mut reported = 0;
+    for table in fs::read_dir(killed.path().join("store/base/tables")).unwrap() {
+        let table = table.unwrap();
+        let good = fs::read(table.path()).unwrap();
+        for at in (0..good.len()).step_by(good.len() / 16 + 1) {
+            let copy = tempfile::tempdir().unwrap();
+            copy_dir(&killed.path().join("store"), &copy.path().join("store"));
+            let mut bad = good.clone();
+            bad[at] ^= 0x10;
+            let path = copy.path().join("store/base/tables").join(table.file_name());
+            fs::write(&path, bad).unwrap();
+            let found = try_open(copy.path()).ok().and_then(|mut store| try_records(&mut store));
+            match found {
+                None => reported += 1,
+                Some(found) => assert_eq!(found, whole, "{path:?} byte {at}"),
+            }
+        }
+    }
+    assert!(reported > 0);
 }
 
 #[test]
@@ -162,6 +214,46 @@ fn several_threads_may_load_while_the_store_starts() {
     });
     // The first partition has the store's own record.
     assert_eq!(counts, [33, 32]);
+}
+
+/// After a segment that could not be applied, a later one must not be: it would count as if both were.
+#[test]
+fn segments_are_applied_in_order_without_gaps() {
+    let dir = tempfile::tempdir().unwrap();
+    let record = || crate::io::store::format::record(CloudId::from_bytes([7; 16]));
+    let base = Base::open(&dir.path().join("base"), record(), true).unwrap();
+    let segment = |number| (Segment { number, groups: Vec::new(), sealed: true }, Vec::new());
+    base.apply(&[segment(1)]).unwrap();
+    for gap in [&[segment(3)][..], &[segment(1)], &[segment(2), segment(4)]] {
+        assert!(matches!(base.apply(gap), Err(BaseError::Damaged)));
+        assert_eq!(base.applied().unwrap(), 1);
+    }
+    base.apply(&[segment(2), segment(3)]).unwrap();
+    assert_eq!(base.applied().unwrap(), 3);
+}
+
+#[test]
+fn the_state_of_a_cloud_is_made_once_and_found_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = crate::config::Config::default();
+    config.cloud.id = CloudId::from_bytes([7; 16]);
+    config.cloud.state_dir = dir.path().join("state");
+    config.store.free_bytes_min = 0;
+    let mut state = State::open(&config).unwrap();
+    commit(&mut state.store, batch(1, 10));
+    let key = state.key.clone();
+    let in_use = State::open(&config).err().unwrap().to_string();
+    assert!(in_use.contains("in use by process"), "{in_use}");
+    drop(state);
+
+    let mut state = State::open(&config).unwrap();
+    assert!(state.key == key, "the key is made once");
+    assert_eq!(records(&mut state.store).len(), 1);
+    drop(state);
+
+    fs::remove_file(dir.path().join("state/store.key")).unwrap();
+    let lost = State::open(&config).err().unwrap().to_string();
+    assert!(lost.contains("restore it from a backup"), "{lost}");
 }
 
 #[derive(Clone, Debug)]
