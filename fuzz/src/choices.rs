@@ -25,6 +25,12 @@ impl<'d> Choices<'d> {
         usize::from(u16::from_be_bytes([self.byte(), self.byte()]))
     }
 
+    /// Fewer than so many bytes, by choice. At most 256 make sense.
+    pub fn some(&mut self, limit: usize) -> &'d [u8] {
+        let len = usize::from(self.byte()) % limit;
+        self.bytes(len)
+    }
+
     /// At most so many bytes, fewer at the end.
     pub fn bytes(&mut self, len: usize) -> &'d [u8] {
         let (taken, rest) = self.0.split_at(len.min(self.0.len()));

@@ -75,7 +75,7 @@ impl World {
             // Whatever the peer likes, under the right key.
             3 | 4 => {
                 let kind = [20, 21, 22, 24, 0][usize::from(choices.byte()) % 5];
-                let text = choices.bytes(usize::from(choices.byte()) % 64);
+                let text = choices.some(64);
                 self.count_as_sent(kind, text);
                 self.client.seal_any(&mut self.wire, text, kind);
             }
@@ -88,7 +88,7 @@ impl World {
                 self.client.close_notify(&mut self.wire);
             }
             // Whatever the network likes.
-            7 => self.wire.extend_from_slice(choices.bytes(usize::from(choices.byte()) % 32)),
+            7 => self.wire.extend_from_slice(choices.some(32)),
             8 if !self.wire.is_empty() => {
                 let at = choices.number() % self.wire.len();
                 self.wire[at] ^= choices.byte().max(1);
