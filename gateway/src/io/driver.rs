@@ -49,9 +49,9 @@ pub struct Driver {
     pub(super) to_control: ToControl,
     /// Memory for the commands of one turn.
     pub(super) commands: Vec<(ChannelId, CommandEnvelope)>,
-    /// The gateway is stopping.
     /// Shares of traffic and of handshakes.
     pub(super) shares: (usize, usize),
+    /// The gateway is stopping.
     pub(super) stopping: bool,
 }
 
@@ -75,6 +75,7 @@ pub async fn run(
             handshakes.call();
         }
         if driver.borrow().has_stopped() {
+            driver.borrow().log_counters();
             return Ok(());
         }
         if turn == Turn::Busy || waiting {
@@ -157,6 +158,7 @@ impl Driver {
                     self.channels.close(channel);
                     self.shard.handle(Input::ChannelClosed { channel }, self.clock.now());
                 }
+                News::Count => self.log_counters(),
                 News::Stop { over_secs } => {
                     self.stopping = true;
                     self.ring.stop_listening();
@@ -242,6 +244,10 @@ impl Driver {
     fn awake(&mut self) {
         self.channels.wake();
         self.ring.awake();
+    }
+
+    fn log_counters(&self) {
+        tracing::info!(shard = self.shard.id().0, counts = %self.shard.counters(), "counters");
     }
 
     fn has_stopped(&self) -> bool {

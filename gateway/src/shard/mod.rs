@@ -232,6 +232,11 @@ impl Shard {
         !self.handshakes.is_empty()
     }
 
+    /// Its number.
+    pub fn id(&self) -> ShardId {
+        self.id
+    }
+
     /// What was counted.
     pub fn counters(&self) -> &Counters {
         &self.counters
