@@ -3,15 +3,14 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::Receiver;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use shared::ids::{CloudId, DeviceId, UserId};
 
 use super::installation::Installation;
 use super::processes::{Processes, Program};
-use super::ready::{accepts, answers_ready, wait_until};
+use super::ready::{Patience, accepts, answers_ready, wait_until};
 use crate::credentials::trust_anchors;
 use crate::files::{Readers, write_atomically};
 use crate::http::Https;
@@ -72,6 +71,8 @@ pub struct SwarmSettings {
     pub pace: f64,
     /// State changes per second, over all devices.
     pub changes_per_sec: f64,
+    /// They are as fragile as real ones, and say what the cloud does wrong.
+    pub fussy: bool,
     /// Its progress is shown on the terminal.
     pub on_terminal: bool,
 }
@@ -115,15 +116,15 @@ impl Cloud {
     /// Starts gateway and api, and waits until they are ready.
     ///
     /// # Errors
-    /// If one of them dies, with its last words; or [`Interrupted`](super::Interrupted).
+    /// If one of them dies, with its last words; or that patience has ended.
     pub fn start(
         installation: Installation,
         binaries: Binaries,
-        interrupts: &Receiver<()>,
+        patience: Patience<'_>,
     ) -> Result<Self> {
         let processes = Processes::new(binaries.demo.clone());
         let mut cloud = Self { installation, processes, binaries, gateway_pid: 0, api_pid: 0 };
-        let started = cloud.start_gateway(interrupts).and_then(|()| cloud.start_api(interrupts));
+        let started = cloud.start_gateway(patience).and_then(|()| cloud.start_api(patience));
         match started {
             Ok(()) => Ok(cloud),
             Err(error) => {
@@ -137,20 +138,20 @@ impl Cloud {
     ///
     /// # Errors
     /// As [`start`](Self::start).
-    pub fn start_gateway(&mut self, interrupts: &Receiver<()>) -> Result<()> {
+    pub fn start_gateway(&mut self, patience: Patience<'_>) -> Result<()> {
         let binary = self.binaries.gateway.clone();
         let config = self.installation.path("gateway.toml");
         let program = self.program(GATEWAY, binary, vec!["--config".into(), config.into()]);
         self.gateway_pid = self.processes.start(program)?;
         let address = self.installation.coap();
-        wait_until(&mut self.processes, interrupts, || accepts(address))
+        wait_until(&mut self.processes, patience, || accepts(address))
     }
 
     /// Starts the API, again if it was stopped or killed, and waits until it is ready.
     ///
     /// # Errors
     /// As [`start`](Self::start).
-    pub fn start_api(&mut self, interrupts: &Receiver<()>) -> Result<()> {
+    pub fn start_api(&mut self, patience: Patience<'_>) -> Result<()> {
         let binary = self.binaries.api.clone();
         let config = self.installation.path("api.toml");
         let program = self.program(API, binary, vec!["--config".into(), config.into()]);
@@ -158,7 +159,7 @@ impl Cloud {
         let roots = trust_anchors(&self.installation.certificates.cloud_ca)?;
         let api = Https::new(&self.installation.api_url(), roots)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        wait_until(&mut self.processes, interrupts, || answers_ready(&runtime, &api))
+        wait_until(&mut self.processes, patience, || answers_ready(&runtime, &api))
     }
 
     /// Starts a swarm that continues with the devices of the last time, and waits until all of them
@@ -169,7 +170,7 @@ impl Cloud {
     pub fn start_swarm(
         &mut self,
         settings: &SwarmSettings,
-        interrupts: &Receiver<()>,
+        patience: Patience<'_>,
     ) -> Result<Arrived> {
         let online = self.installation.path("swarm.online");
         if online.exists() {
@@ -193,13 +194,16 @@ impl Cloud {
         ] {
             arguments.extend([option.into(), value]);
         }
+        if settings.fussy {
+            arguments.push("--fussy".into());
+        }
         if !settings.on_terminal {
             arguments.push("--headless".into());
         }
         let mut program = self.program(SWARM, self.binaries.swarm.clone(), arguments);
         program.on_terminal = settings.on_terminal;
         self.processes.start(program)?;
-        wait_until(&mut self.processes, interrupts, || online.exists())?;
+        wait_until(&mut self.processes, patience, || online.exists())?;
         Ok(serde_json::from_slice(&std::fs::read(&online)?)?)
     }
 
@@ -253,9 +257,12 @@ impl Cloud {
     /// Stops swarm, api and gateway, in this order. `demo.json` goes first.
     ///
     /// # Errors
-    /// If one cannot be waited for.
+    /// If one cannot be waited for, or has not ended well: a swarm does not when a device was missing
+    /// or the cloud broke a rule.
     pub fn stop(mut self) -> Result<()> {
         self.installation.forget_facts()?;
-        self.processes.stop_all()
+        let deaths = self.processes.stop_all()?;
+        let told: Vec<_> = deaths.iter().map(ToString::to_string).collect();
+        if told.is_empty() { Ok(()) } else { bail!("{}", told.join("\n")) }
     }
 }

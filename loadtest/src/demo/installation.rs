@@ -246,7 +246,7 @@ impl Installation {
 
     /// The API, as its certificate names it.
     pub fn api_url(&self) -> String {
-        format!("https://localhost:{}", self.kept.api_port)
+        format!("https://{}", self.api())
     }
 
     /// Who owns devices; the first one always does.

@@ -40,7 +40,7 @@ pub struct Program {
     pub on_terminal: bool,
 }
 
-/// A process that has ended though nobody has stopped it.
+/// A process that has ended though nobody has stopped it, or not as it should have.
 #[derive(Debug)]
 pub struct Death {
     /// Whose.
@@ -174,15 +174,20 @@ impl Processes {
         Ok(self.running.remove(at.with_context(|| format!("{name} is not running"))?))
     }
 
-    /// Stops all, the last one first.
+    /// Stops all, the last one first. Returns those that have not ended well.
     ///
     /// # Errors
     /// If one cannot be waited for.
-    pub fn stop_all(&mut self) -> Result<()> {
+    pub fn stop_all(&mut self) -> Result<Vec<Death>> {
+        let mut deaths = Vec::new();
         while let Some(running) = self.running.pop() {
-            running.stop()?;
+            let (name, log) = (running.name, running.log.clone());
+            let status = running.stop()?;
+            if !status.success() {
+                deaths.push(Death { name, status, last_words: last_lines(&log) });
+            }
         }
-        Ok(())
+        Ok(deaths)
     }
 }
 

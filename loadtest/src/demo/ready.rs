@@ -3,7 +3,7 @@
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::Receiver;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use hyper::{Method, StatusCode};
@@ -14,26 +14,49 @@ use crate::http::Https;
 /// Between two questions.
 const AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// How long one question may take.
-const PATIENCE: Duration = Duration::from_secs(2);
+const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 
 /// The demo was interrupted while it waited.
 #[derive(Debug, thiserror::Error)]
 #[error("interrupted")]
 pub struct Interrupted;
 
+/// What ends a wait before its time.
+#[derive(Clone, Copy)]
+pub struct Patience<'r> {
+    /// Somebody wants it to end.
+    pub interrupts: &'r Receiver<()>,
+    /// It has been long enough.
+    pub until: Option<Instant>,
+}
+
+impl Patience<'_> {
+    /// Whether there is some left.
+    ///
+    /// # Errors
+    /// [`Interrupted`], or that the time is over.
+    fn check(self) -> Result<()> {
+        if self.interrupts.try_recv().is_ok() {
+            return Err(Interrupted.into());
+        }
+        if self.until.is_some_and(|until| Instant::now() >= until) {
+            bail!("the time was over before everything was ready");
+        }
+        Ok(())
+    }
+}
+
 /// Asks until the answer is yes.
 ///
 /// # Errors
-/// [`Interrupted`], or the death of a process: a part that has died will not get ready.
+/// That patience has ended, or the death of a process: a part that has died will not get ready.
 pub(super) fn wait_until(
     processes: &mut Processes,
-    interrupts: &Receiver<()>,
+    patience: Patience<'_>,
     mut is_ready: impl FnMut() -> bool,
 ) -> Result<()> {
     while !is_ready() {
-        if interrupts.try_recv().is_ok() {
-            return Err(Interrupted.into());
-        }
+        patience.check()?;
         if let Some(death) = processes.wait(AGAIN_AFTER)? {
             bail!("{death}");
         }
@@ -43,7 +66,7 @@ pub(super) fn wait_until(
 
 /// Whether somebody accepts connections there.
 pub(super) fn accepts(address: SocketAddr) -> bool {
-    TcpStream::connect_timeout(&address, PATIENCE).is_ok()
+    TcpStream::connect_timeout(&address, ANSWER_LIMIT).is_ok()
 }
 
 /// Whether `GET /readyz` is answered 200.
@@ -52,6 +75,6 @@ pub(super) fn answers_ready(runtime: &tokio::runtime::Runtime, api: &Https) -> b
         let mut connection = api.connect().await?;
         connection.send(Method::GET, "/readyz", None, None).await
     };
-    let answer = runtime.block_on(async { tokio::time::timeout(PATIENCE, ask).await });
+    let answer = runtime.block_on(async { tokio::time::timeout(ANSWER_LIMIT, ask).await });
     matches!(answer, Ok(Ok((StatusCode::OK, _))))
 }
