@@ -63,7 +63,16 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
     io::machine::end_on_panic();
     let machine = io::machine::survey()?;
     let requests = io::machine::watch_signals().context("cannot watch for signals")?;
-    io::run(config, &machine, || tracing::info!("ready"), requests)?;
+    io::run(config, &machine, ready, requests)?;
     tracing::info!("stopped");
     Ok(())
+}
+
+fn ready() {
+    tracing::info!("ready");
+    if let Some(socket) = std::env::var_os("NOTIFY_SOCKET")
+        && let Err(error) = io::notify::ready(&socket)
+    {
+        tracing::warn!(%error, "NOTIFY_SOCKET does not hear that we are ready");
+    }
 }

@@ -1,15 +1,18 @@
 //! Bare connections to the gateway (I/O): TLS with CoAP frames as the test writes them, or whatever
 //! bytes.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use serde_json::{Value, json};
 use shared::coap::{CoapOption, Code, Frame, Framed, Message, MessageWriter, RequestType, Token};
+use shared::ids::DeviceId;
 
-use crate::processes::LONG;
+use crate::processes::{LONG, TestCloud};
+use crate::stations::configuration;
 
 /// Longest frame that is taken from the cloud.
 const FRAME_BYTES_MAX: usize = 1 << 20;
@@ -50,21 +53,59 @@ impl Wire {
     ///
     /// # Errors
     /// What TLS or TCP says.
-    pub fn connect(gateway: SocketAddr, config: Arc<ClientConfig>) -> std::io::Result<Self> {
+    pub fn connect(gateway: SocketAddr, config: Arc<ClientConfig>) -> io::Result<Self> {
+        Self::connect_through(gateway, config, |socket, bytes| socket.write_all(bytes))
+    }
+
+    /// The same, with each flight of the handshake sent by `write`.
+    ///
+    /// # Errors
+    /// What TLS or TCP says.
+    pub fn connect_through(
+        gateway: SocketAddr,
+        config: Arc<ClientConfig>,
+        mut write: impl FnMut(&mut TcpStream, &[u8]) -> io::Result<()>,
+    ) -> io::Result<Self> {
         let name = ServerName::from(gateway.ip());
-        let session = ClientConnection::new(config, name).map_err(std::io::Error::other)?;
-        let mut stream = StreamOwned::new(session, tcp(gateway));
-        while stream.conn.is_handshaking() {
-            stream.conn.complete_io(&mut stream.sock)?;
+        let mut session = ClientConnection::new(config, name).map_err(io::Error::other)?;
+        let mut socket = tcp(gateway)?;
+        while session.is_handshaking() || session.wants_write() {
+            if session.wants_write() {
+                let mut flight = Vec::new();
+                session.write_tls(&mut flight)?;
+                write(&mut socket, &flight)?;
+            } else if session.read_tls(&mut socket)? == 0 {
+                return Err(ErrorKind::UnexpectedEof.into());
+            } else {
+                session.process_new_packets().map_err(io::Error::other)?;
+            }
         }
-        Ok(Self { stream, received: Vec::new() })
+        Ok(Self { stream: StreamOwned::new(session, socket), received: Vec::new() })
+    }
+
+    /// Signs up as a device of the first user, and signs in.
+    pub fn sign_in(&mut self, cloud: &TestCloud, device: DeviceId) {
+        let token = configuration(cloud, &cloud.token(), device).token.unwrap();
+        let body = json!({ "di": device.to_string(), "accesstoken": &*token });
+        self.request(RequestType::Post, &["oic", "sec", "account"], &[], &cbor(&body));
+        let account = self.answer();
+        assert_eq!(account.code(), "2.04");
+        let account: Value = ciborium::from_reader(&*account.payload).unwrap();
+        let body = json!({
+            "uid": account["uid"],
+            "di": device.to_string(),
+            "accesstoken": account["accesstoken"],
+            "login": true,
+        });
+        self.request(RequestType::Post, &["oic", "sec", "session"], &[], &cbor(&body));
+        assert_eq!(self.answer().code(), "2.04");
     }
 
     /// Sends bytes in a record of their own.
     ///
     /// # Errors
     /// What TLS or TCP says.
-    pub fn send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+    pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)?;
         self.stream.flush()
     }
@@ -91,7 +132,7 @@ impl Wire {
     ///
     /// # Errors
     /// What TLS or TCP says.
-    pub fn receive(&mut self) -> std::io::Result<Option<Taken>> {
+    pub fn receive(&mut self) -> io::Result<Option<Taken>> {
         loop {
             if let Ok(Framed::Whole(frame, length)) = Frame::parse(&self.received, FRAME_BYTES_MAX)
             {
@@ -138,12 +179,22 @@ impl Wire {
     }
 }
 
+/// A JSON value as CBOR.
+pub fn cbor(value: &Value) -> Vec<u8> {
+    let mut out = Vec::new();
+    ciborium::into_writer(value, &mut out).unwrap();
+    out
+}
+
 /// A TCP connection that nobody waits on for ever.
-pub fn tcp(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(LONG)).unwrap();
-    stream.set_nodelay(true).unwrap();
-    stream
+///
+/// # Errors
+/// What the system says.
+pub fn tcp(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(LONG))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 /// Reads until the other end is gone; what it said.

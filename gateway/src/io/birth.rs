@@ -251,7 +251,7 @@ async fn come_up(birth: Birth) -> Result<Option<(Rc<RefCell<Driver>>, Rc<Wake>)>
         to_control,
         commands: Vec::new(),
         shares: birth.shares,
-        stopping: false,
+        stop_by: None,
     }));
     let wake = Rc::new(Wake::default());
     join_the_others(&driver, &wake, office).await;

@@ -16,10 +16,12 @@ use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 use std::sync::mpsc::Receiver;
+use std::time::Duration;
 
 use shared::channel::message::CommandEnvelope;
 use shared::ids::ShardId;
 use shared::ring::DeviceRing;
+use shared::time::Instant;
 
 use super::channels::{Channels, Lost};
 use super::clock::Clock;
@@ -32,6 +34,10 @@ use crate::shard::{ChannelId, Input, Output, Shard};
 
 /// Events of the ring in one turn.
 const EVENTS_PER_TURN: usize = 256;
+
+/// How long a stop may take beyond the time over which devices are told: peers that do not read, moves
+/// to a shard that has ended.
+const STOP_MARGIN: Duration = Duration::from_secs(10);
 
 /// Everything of one shard, core and shell.
 pub struct Driver {
@@ -51,8 +57,8 @@ pub struct Driver {
     pub(super) commands: Vec<(ChannelId, CommandEnvelope)>,
     /// Shares of traffic and of handshakes.
     pub(super) shares: (usize, usize),
-    /// The gateway is stopping.
-    pub(super) stopping: bool,
+    /// The gateway is stopping: when this shard ends at the latest.
+    pub(super) stop_by: Option<Instant>,
 }
 
 /// Whether a turn found something to do.
@@ -160,9 +166,11 @@ impl Driver {
                 }
                 News::Count => self.log_counters(),
                 News::Stop { over_secs } => {
-                    self.stopping = true;
+                    let now = self.clock.now();
+                    let over = Duration::from_secs(over_secs.into());
+                    self.stop_by = Some(now.instant + over + STOP_MARGIN);
                     self.ring.stop_listening();
-                    self.shard.handle(Input::Drain { over_secs }, self.clock.now());
+                    self.shard.handle(Input::Drain { over_secs }, now);
                 }
             }
         }
@@ -234,7 +242,8 @@ impl Driver {
     /// Whether the shard may sleep: everybody who may have something for it knows that it does.
     fn fall_asleep(&mut self) -> io::Result<bool> {
         let now = self.clock.now();
-        if let Some(deadline) = self.shard.poll_timeout() {
+        let deadlines = [self.shard.poll_timeout(), self.stop_by];
+        if let Some(deadline) = deadlines.into_iter().flatten().min() {
             self.ring.wake_at(deadline, now.instant);
         }
         // A letter that came while the ring was looked at has called the wake already.
@@ -251,6 +260,12 @@ impl Driver {
     }
 
     fn has_stopped(&self) -> bool {
-        self.stopping && self.shard.sizes().connections == 0 && self.store.waiting() == 0
+        let Some(stop_by) = self.stop_by else { return false };
+        let (connections, commits) = (self.shard.sizes().connections, self.store.waiting());
+        let is_late = self.clock.now().instant >= stop_by;
+        if is_late {
+            tracing::warn!(connections, commits, "stopping without waiting any longer");
+        }
+        is_late || (connections == 0 && commits == 0)
     }
 }

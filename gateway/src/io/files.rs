@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, sockopt};
 use rustls::pki_types::pem::PemObject;
@@ -14,6 +16,11 @@ use super::start::StartError;
 use crate::config::Tls;
 use crate::connection::tls::CloudCertificate;
 use crate::identity::{Source, TrustAnchors};
+
+/// How long an earlier run may go on to listen after its end.
+const EARLIER_RUN: Duration = Duration::from_secs(5);
+/// Between two looks whether it still does.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 /// The number of a group: as it is, or by its name in the system's list.
 pub(super) fn group_id(name: &str) -> Result<u32, StartError> {
@@ -75,9 +82,18 @@ fn sources(files: &[(String, Vec<u8>)]) -> Vec<Source<'_>> {
 /// Finds out that somebody else listens at one of these addresses. The listeners of the shards share
 /// theirs (`SO_REUSEPORT`), and would share it with another gateway of the same user without a word:
 /// each of the two would get some of the devices.
+///
+/// The kernel takes some time to close the rings of a process that was killed: an earlier run may
+/// listen for some moments more.
 pub(super) fn refuse_taken_addresses(addresses: &[SocketAddr]) -> Result<(), StartError> {
+    let late = Instant::now() + EARLIER_RUN;
     for &address in addresses {
-        bind_alone(address).map_err(|cause| StartError::Listen { address, cause })?;
+        while let Err(cause) = bind_alone(address) {
+            if cause.kind() != io::ErrorKind::AddrInUse || Instant::now() >= late {
+                return Err(StartError::Listen { address, cause });
+            }
+            thread::sleep(LOOK_AGAIN_AFTER);
+        }
     }
     Ok(())
 }

@@ -20,6 +20,7 @@ pub mod handover;
 pub mod log;
 pub mod machine;
 pub mod mail;
+pub mod notify;
 pub mod random;
 mod sockets;
 pub mod start;

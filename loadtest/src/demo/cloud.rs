@@ -10,7 +10,7 @@ use shared::ids::{CloudId, DeviceId, UserId};
 
 use super::installation::Installation;
 use super::processes::{Processes, Program};
-use super::ready::{Patience, accepts, answers_ready, wait_until};
+use super::ready::{Notice, Patience, answers_ready, wait_until};
 use crate::credentials::trust_anchors;
 use crate::files::{Readers, write_atomically};
 use crate::http::Https;
@@ -23,6 +23,9 @@ pub const GATEWAY: &str = "ocf-gateway";
 pub const API: &str = "ocf-api";
 /// Name of the swarm's process.
 pub const SWARM: &str = "ocf-swarm";
+
+/// Name of the socket on which a process says that it is ready.
+const NOTICE: &str = "ready.sock";
 
 /// The programs of a cloud.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -128,7 +131,8 @@ impl Cloud {
         match started {
             Ok(()) => Ok(cloud),
             Err(error) => {
-                cloud.processes.stop_all()?;
+                // Why it did not start is what counts.
+                let _ = cloud.stop();
                 Err(error)
             }
         }
@@ -141,10 +145,12 @@ impl Cloud {
     pub fn start_gateway(&mut self, patience: Patience<'_>) -> Result<()> {
         let binary = self.binaries.gateway.clone();
         let config = self.installation.path("gateway.toml");
-        let program = self.program(GATEWAY, binary, vec!["--config".into(), config.into()]);
+        let mut program = self.program(GATEWAY, binary, vec!["--config".into(), config.into()]);
+        let path = self.installation.path(NOTICE);
+        let notice = Notice::open(path.clone())?;
+        program.notify = Some(path);
         self.gateway_pid = self.processes.start(program)?;
-        let address = self.installation.coap();
-        wait_until(&mut self.processes, patience, || accepts(address))
+        wait_until(&mut self.processes, patience, || notice.is_given())
     }
 
     /// Starts the API, again if it was stopped or killed, and waits until it is ready.
@@ -209,7 +215,7 @@ impl Cloud {
 
     fn program(&self, name: &'static str, binary: PathBuf, arguments: Vec<OsString>) -> Program {
         let log = self.installation.path("logs").join(format!("{name}.log"));
-        Program { name, binary, arguments, log, on_terminal: false }
+        Program { name, binary, arguments, log, notify: None, on_terminal: false }
     }
 
     /// What somebody needs to use it.
@@ -261,8 +267,12 @@ impl Cloud {
     /// or the cloud broke a rule.
     pub fn stop(mut self) -> Result<()> {
         self.installation.forget_facts()?;
-        let deaths = self.processes.stop_all()?;
-        let told: Vec<_> = deaths.iter().map(ToString::to_string).collect();
+        let mut told = Vec::new();
+        for name in [SWARM, API, GATEWAY] {
+            if let Some(death) = self.processes.end(name)? {
+                told.push(death.to_string());
+            }
+        }
         if told.is_empty() { Ok(()) } else { bail!("{}", told.join("\n")) }
     }
 }

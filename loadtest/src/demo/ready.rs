@@ -1,11 +1,13 @@
 //! When a part of the demo is ready (I/O): asked again and again, but never longer than the process
 //! lives that is asked.
 
-use std::net::{SocketAddr, TcpStream};
+use std::fs;
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use hyper::{Method, StatusCode};
 
 use super::processes::Processes;
@@ -64,9 +66,38 @@ pub(super) fn wait_until(
     Ok(())
 }
 
-/// Whether somebody accepts connections there.
-pub(super) fn accepts(address: SocketAddr) -> bool {
-    TcpStream::connect_timeout(&address, ANSWER_LIMIT).is_ok()
+/// Where a process says that it is ready, as services tell systemd (sd_notify(3)).
+pub(super) struct Notice {
+    socket: UnixDatagram,
+    path: PathBuf,
+}
+
+impl Notice {
+    /// At this path, in the place of what is there.
+    pub(super) fn open(path: PathBuf) -> Result<Self> {
+        if path.exists() {
+            fs::remove_file(&path)?;
+        }
+        let socket = UnixDatagram::bind(&path)
+            .with_context(|| format!("cannot make the socket {}", path.display()))?;
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket, path })
+    }
+
+    /// Whether it was said.
+    pub(super) fn is_given(&self) -> bool {
+        let mut said = [0; 256];
+        // What cannot be read yet is read next time.
+        let count = self.socket.recv(&mut said).unwrap_or(0);
+        said[..count].split(|&byte| byte == b'\n').any(|line| line == b"READY=1")
+    }
+}
+
+impl Drop for Notice {
+    fn drop(&mut self) {
+        // It may be gone with its directory.
+        let _ = fs::remove_file(&self.path);
+    }
 }
 
 /// Whether `GET /readyz` is answered 200.
