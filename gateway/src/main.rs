@@ -18,7 +18,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[command(after_help = "Examples:
   ocf-gateway --print-config > gateway.toml      a commented configuration to begin with
   ocf-gateway certs init --help                  certificates for a development installation
-  ocf-gateway --config gateway.toml              run; SIGTERM stops it, telling the devices")]
+  ocf-gateway --config gateway.toml              run
+  kill <pid>                                     tell the devices, then stop
+  kill -USR1 <pid>                               write what was counted to the log")]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
@@ -60,8 +62,17 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
     io::log::start(&config.log);
     io::machine::end_on_panic();
     let machine = io::machine::survey()?;
-    let signals = io::machine::Signals::watch().context("cannot watch for signals")?;
-    io::run(config, &machine, || tracing::info!("ready"), || signals.wait_for_stop())?;
+    let requests = io::machine::watch_signals().context("cannot watch for signals")?;
+    io::run(config, &machine, ready, requests)?;
     tracing::info!("stopped");
     Ok(())
+}
+
+fn ready() {
+    tracing::info!("ready");
+    if let Some(socket) = std::env::var_os("NOTIFY_SOCKET")
+        && let Err(error) = io::notify::ready(&socket)
+    {
+        tracing::warn!(%error, "NOTIFY_SOCKET does not hear that we are ready");
+    }
 }

@@ -25,7 +25,7 @@ Examples:
     ocf-swarm --devices 50000 --rate 2000 --pace 0.01 --until-online --json result.json ...
 
   Fragile devices that name every rule the cloud breaks, with state over restarts:
-    ocf-swarm --devices 100 --stack fussy --state swarm.state --for 60 ...
+    ocf-swarm --devices 100 --fussy --state swarm.state --for 60 ...
 
   Routed requests: 20 clients read 500 and change 50 resources a second:
     ocf-swarm --devices 1000 --clients 20 --retrieves 500 --updates 50 --for 120 ...
@@ -69,9 +69,9 @@ pub struct Arguments {
     /// How fast devices live: their own waits take this times their real length.
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = pace)]
     pub pace: f64,
-    /// How much devices forgive.
-    #[arg(long, value_enum, default_value_t = StackName::Tolerant)]
-    pub stack: StackName,
+    /// Devices as fragile as real ones, which say what the cloud does wrong.
+    #[arg(long)]
+    pub fussy: bool,
     /// The TLS version that devices speak.
     #[arg(long, value_enum, default_value_t = TlsName::V1_2)]
     pub tls: TlsName,
@@ -138,15 +138,6 @@ pub enum KindName {
     Switch,
     /// oic.r.temperature.
     Sensor,
-}
-
-/// A stack on the command line.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum StackName {
-    /// As fragile as real ones, and says what the cloud does wrong.
-    Fussy,
-    /// Checks nothing: for load.
-    Tolerant,
 }
 
 /// A TLS version on the command line.
@@ -241,10 +232,7 @@ impl Arguments {
             (false, None) => End::Interrupted,
         };
         let settings = Settings {
-            stack: match self.stack {
-                StackName::Fussy => Stack::Fussy,
-                StackName::Tolerant => Stack::Tolerant,
-            },
+            stack: if self.fussy { Stack::Fussy } else { Stack::Tolerant },
             pace: Pace::scaled(self.pace)
                 .context("--pace: expected a factor from 0.001 to 1000")?,
             change_every: None,
@@ -297,7 +285,7 @@ mod tests {
     #[test]
     fn what_is_typed_is_what_is_played() {
         let arguments = parse(
-            "--cert c --key k --devices 7 --kinds sensor,light --rate 2.5 --pace 0.1 --stack fussy \
+            "--cert c --key k --devices 7 --kinds sensor,light --rate 2.5 --pace 0.1 --fussy \
              --clients 2 --retrieves 10 --for 3 --seed 9",
         );
         let scenario = arguments.unwrap().scenario().unwrap();

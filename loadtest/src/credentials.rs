@@ -151,7 +151,7 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>> {
 }
 
 /// The trust anchors in a PEM file.
-pub(crate) fn trust_anchors(path: &Path) -> Result<RootCertStore> {
+pub fn trust_anchors(path: &Path) -> Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(path)? {
         roots.add(certificate).with_context(|| {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
@@ -92,11 +92,8 @@ impl Connection {
         token: Option<&str>,
         json: Option<Vec<u8>>,
     ) -> Result<(StatusCode, Bytes)> {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(HOST, &self.authority)
-            .header(ACCEPT, "application/json");
+        let mut request =
+            Request::builder().method(method).uri(path).header(ACCEPT, "application/json");
         if let Some(token) = token {
             let mut bearer = HeaderValue::try_from(format!("Bearer {token}"))?;
             bearer.set_sensitive(true);
@@ -106,15 +103,24 @@ impl Connection {
             request = request.header(CONTENT_TYPE, "application/json");
         }
         let request = request.body(Full::new(Bytes::from(json.unwrap_or_default())))?;
-        timeout(PATIENCE, self.exchange(request)).await.context("the answer took too long")?
+        let (head, body) = self.exchange(request).await?.into_parts();
+        Ok((head.status, body))
     }
 
-    async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes)> {
+    /// Sends any request, with the Host that is missing, and waits for the whole answer.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub async fn exchange(&mut self, mut request: Request<Full<Bytes>>) -> Result<Response<Bytes>> {
+        request.headers_mut().entry(HOST).or_insert_with(|| self.authority.clone());
+        timeout(PATIENCE, self.answer(request)).await.context("the answer took too long")?
+    }
+
+    async fn answer(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Bytes>> {
         self.requests.ready().await?;
-        let answer = self.requests.send_request(request).await?;
-        let status = answer.status();
-        match Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await {
-            Ok(body) => Ok((status, body.to_bytes())),
+        let (head, body) = self.requests.send_request(request).await?.into_parts();
+        match Limited::new(body, ANSWER_BYTES_MAX).collect().await {
+            Ok(body) => Ok(Response::from_parts(head, body.to_bytes())),
             Err(error) => bail!("the answer cannot be read: {error}"),
         }
     }

@@ -23,6 +23,7 @@ fn shell(name: &'static str, script: &str, directory: &TempDir) -> Program {
         binary: "/bin/sh".into(),
         arguments: vec!["-c".into(), script.into()],
         log: directory.path().join(format!("{name}.log")),
+        notify: None,
         on_terminal: false,
     }
 }
@@ -54,15 +55,13 @@ fn the_death_of_a_process_is_told_with_its_last_words() {
 }
 
 #[test]
-fn processes_are_stopped_the_last_one_first() {
+fn a_process_that_is_told_to_end_ends_well_or_it_is_known_how() {
     let directory = TempDir::new().unwrap();
-    let order = directory.path().join("order");
     let mut processes = Processes::new(DEMO.into());
-    for name in ["first", "second", "third"] {
+    for (name, code) in [("orderly", 0), ("ill", 7)] {
         let ready = directory.path().join(format!("{name}.ready"));
         let script = format!(
-            "trap 'echo {name} >> {order}; exit 0' TERM; touch {ready}; while :; do sleep 0.01; done",
-            order = order.display(),
+            "trap 'echo goodbye; exit {code}' TERM; touch {ready}; while :; do sleep 0.01; done",
             ready = ready.display()
         );
         processes.start(shell(name, &script, &directory)).unwrap();
@@ -70,8 +69,10 @@ fn processes_are_stopped_the_last_one_first() {
             assert!(processes.wait(Duration::from_millis(10)).unwrap().is_none());
         }
     }
-    processes.stop_all().unwrap();
-    assert_eq!(std::fs::read_to_string(&order).unwrap(), "third\nsecond\nfirst\n");
+    assert!(processes.end("orderly").unwrap().is_none());
+    let death = processes.end("ill").unwrap().unwrap();
+    assert_eq!(death.to_string(), "ill has ended with exit code 7. The end of its log:\n  goodbye");
+    assert!(processes.end("ill").unwrap().is_none(), "it runs no more");
 }
 
 #[test]

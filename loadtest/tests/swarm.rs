@@ -30,7 +30,7 @@ fn play(cloud: &Cloud, more: &[&str]) -> Outcome {
 #[test]
 fn devices_of_two_users_come_online_and_publish() {
     let cloud = Cloud::start();
-    let outcome = play(&cloud, &["--devices=50", "--until-online", "--stack=fussy"]);
+    let outcome = play(&cloud, &["--devices=50", "--until-online", "--fussy"]);
     let report = Report::new(&outcome, 50, 0);
     assert_eq!(report.failure(), None, "{report}");
     assert_eq!(outcome.end.ready, 50);

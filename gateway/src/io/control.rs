@@ -27,6 +27,8 @@ pub enum News {
     Opened(ChannelId, GatewayEnd),
     /// A process is gone.
     Closed(ChannelId),
+    /// Write what was counted to the log.
+    Count,
     /// The gateway is stopping: say goodbye to the devices over so many seconds.
     Stop {
         /// Seconds.

@@ -16,10 +16,12 @@ use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 use std::sync::mpsc::Receiver;
+use std::time::Duration;
 
 use shared::channel::message::CommandEnvelope;
 use shared::ids::ShardId;
 use shared::ring::DeviceRing;
+use shared::time::Instant;
 
 use super::channels::{Channels, Lost};
 use super::clock::Clock;
@@ -32,6 +34,10 @@ use crate::shard::{ChannelId, Input, Output, Shard};
 
 /// Events of the ring in one turn.
 const EVENTS_PER_TURN: usize = 256;
+
+/// How long a stop may take beyond the time over which devices are told: peers that do not read, moves
+/// to a shard that has ended.
+const STOP_MARGIN: Duration = Duration::from_secs(10);
 
 /// Everything of one shard, core and shell.
 pub struct Driver {
@@ -49,10 +55,10 @@ pub struct Driver {
     pub(super) to_control: ToControl,
     /// Memory for the commands of one turn.
     pub(super) commands: Vec<(ChannelId, CommandEnvelope)>,
-    /// The gateway is stopping.
     /// Shares of traffic and of handshakes.
     pub(super) shares: (usize, usize),
-    pub(super) stopping: bool,
+    /// The gateway is stopping: when this shard ends at the latest.
+    pub(super) stop_by: Option<Instant>,
 }
 
 /// Whether a turn found something to do.
@@ -75,6 +81,7 @@ pub async fn run(
             handshakes.call();
         }
         if driver.borrow().has_stopped() {
+            driver.borrow().log_counters();
             return Ok(());
         }
         if turn == Turn::Busy || waiting {
@@ -157,10 +164,13 @@ impl Driver {
                     self.channels.close(channel);
                     self.shard.handle(Input::ChannelClosed { channel }, self.clock.now());
                 }
+                News::Count => self.log_counters(),
                 News::Stop { over_secs } => {
-                    self.stopping = true;
+                    let now = self.clock.now();
+                    let over = Duration::from_secs(over_secs.into());
+                    self.stop_by = Some(now.instant + over + STOP_MARGIN);
                     self.ring.stop_listening();
-                    self.shard.handle(Input::Drain { over_secs }, self.clock.now());
+                    self.shard.handle(Input::Drain { over_secs }, now);
                 }
             }
         }
@@ -232,7 +242,8 @@ impl Driver {
     /// Whether the shard may sleep: everybody who may have something for it knows that it does.
     fn fall_asleep(&mut self) -> io::Result<bool> {
         let now = self.clock.now();
-        if let Some(deadline) = self.shard.poll_timeout() {
+        let deadlines = [self.shard.poll_timeout(), self.stop_by];
+        if let Some(deadline) = deadlines.into_iter().flatten().min() {
             self.ring.wake_at(deadline, now.instant);
         }
         // A letter that came while the ring was looked at has called the wake already.
@@ -244,7 +255,17 @@ impl Driver {
         self.ring.awake();
     }
 
+    fn log_counters(&self) {
+        tracing::info!(shard = self.shard.id().0, counts = %self.shard.counters(), "counters");
+    }
+
     fn has_stopped(&self) -> bool {
-        self.stopping && self.shard.sizes().connections == 0 && self.store.waiting() == 0
+        let Some(stop_by) = self.stop_by else { return false };
+        let (connections, commits) = (self.shard.sizes().connections, self.store.waiting());
+        let is_late = self.clock.now().instant >= stop_by;
+        if is_late {
+            tracing::warn!(connections, commits, "stopping without waiting any longer");
+        }
+        is_late || (connections == 0 && commits == 0)
     }
 }

@@ -1,9 +1,10 @@
 //! What the machine has, and what it tells the process.
 
 use std::io;
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 
 use crate::config::Machine;
 
@@ -49,28 +50,47 @@ pub fn end_on_panic() {
     }));
 }
 
-/// The signals that the process acts on.
-pub struct Signals(signal_hook::iterator::Signals);
+/// What the running gateway is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Asked {
+    /// By SIGTERM or SIGINT: an orderly end. By a thread that has ended too early: the same.
+    Stop,
+    /// By SIGUSR1: what was counted, in the log.
+    Counters,
+}
 
-impl Signals {
-    /// From now on they no longer end the process.
-    pub fn watch() -> io::Result<Self> {
-        Ok(Self(signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?))
-    }
+/// Who asks, and where it is heard.
+pub struct Requests {
+    /// For threads that cannot go on.
+    pub asker: Sender<Asked>,
+    /// What was asked for.
+    pub asked: Receiver<Asked>,
+}
 
-    /// Waits for the first one. The second ends the process at once.
-    pub fn wait_for_stop(mut self) -> io::Result<()> {
-        let first = self.0.forever().next();
-        std::thread::Builder::new().name("signals".into()).spawn(move || {
-            if self.0.forever().next().is_some() {
-                tracing::warn!("stopped by a second signal");
-                std::process::exit(1);
-            }
-        })?;
-        match first {
-            Some(signal) => tracing::info!(signal, "asked to stop"),
-            None => return Err(io::Error::other("signals are no longer delivered")),
+/// From now on the signals of [`Asked`] no longer end the process; each of them is a request. The
+/// second one that asks for the end ends the process at once.
+pub fn watch_signals() -> io::Result<Requests> {
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGUSR1])?;
+    let (asker, asked) = channel();
+    let sender = asker.clone();
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        let mut stopping = false;
+        for signal in signals.forever() {
+            let asks_for = match signal {
+                SIGUSR1 => Asked::Counters,
+                _ if stopping => {
+                    tracing::warn!(signal, "stopped by a second signal");
+                    std::process::exit(1);
+                }
+                _ => {
+                    tracing::info!(signal, "asked to stop");
+                    stopping = true;
+                    Asked::Stop
+                }
+            };
+            // A gateway that is stopping listens no more.
+            let _ = sender.send(asks_for);
         }
-        Ok(())
-    }
+    })?;
+    Ok(Requests { asker, asked })
 }

@@ -7,17 +7,20 @@
 //! control       introduces api processes
 //! ```
 //!
-//! Reading order: [`start`] for how it comes up, [`driver`] for the loop of a shard, [`sockets`],
-//! [`handover`] and [`mail`] for connections, [`channels`] and [`control`] for `api`, [`store`].
+//! Reading order: [`start`] with `birth` and `files` for how it comes up, [`driver`] for the loop of a
+//! shard, `sockets`, [`handover`] and [`mail`] for connections, [`channels`] and [`control`] for `api`, [`store`].
 
+mod birth;
 pub mod channels;
 pub mod clock;
 pub mod control;
 pub mod driver;
+mod files;
 pub mod handover;
 pub mod log;
 pub mod machine;
 pub mod mail;
+pub mod notify;
 pub mod random;
 mod sockets;
 pub mod start;

@@ -103,6 +103,9 @@ impl Driver {
         match mail {
             Mail::Peer(message) => self.shard.handle(Input::Peer { from, message }, now),
             Mail::Reserve { move_id } => {
+                if self.stop_by.is_some() {
+                    return self.post(from, Mail::NoRoom { move_id });
+                }
                 let answer = match self.ring.reserve() {
                     Ok(Some(address)) => {
                         self.handover.expect(address.socket());

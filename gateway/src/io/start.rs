@@ -3,48 +3,30 @@
 //! Everything that can be wrong is found out before the first device is let in: configuration,
 //! state, certificates, kernel, addresses.
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
-use glommio::{Latency, LocalExecutorBuilder, Placement as Pin, Shares};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use shared::channel::{InvalidOffer, NotARingSize, Offer, RingBytes};
 use shared::config::Invalid;
 use shared::ids::ShardId;
-use shared::placement::{PartitionId, Placement};
-use shared::ring::{DeviceRing, Doorbell, listen};
+use shared::placement::Placement;
 
-use super::channels::Channels;
+use super::birth::{Common, Ends, ShardThread, Started, spawn};
 use super::clock::Clock;
-use super::control::{Control, ControlError, ControlThread, News, Notice, ToControl, ToShard};
-use super::driver::{self, Driver};
-use super::handover::Handover;
-use super::mail::{Outbox, PostOffice, post_offices};
-use super::random::SystemRandom;
+use super::control::{Control, ControlError, ControlThread, Ear, News, Notice, ToControl, ToShard};
+use super::files::{group_id, load_certificate, refuse_taken_addresses};
+use super::machine::{Asked, Requests};
+use super::mail::post_offices;
 use super::store::{Loader, ShardPort, State, StateError, StoreThread};
-use super::wake::{Wake, hear};
 use crate::account::record::UnreadableRecord;
-use crate::config::{Config, Machine, Plan, Tls};
-use crate::connection::tls::{Acceptor, CloudCertificate};
-use crate::directory::discovery::Endpoint;
-use crate::identity::{AnchorsError, Source, TrustAnchors};
-use crate::shard::{Parts, Settings, Shard};
-use crate::store::{StoreError, StoreKey};
-
-/// Accepts that each shard keeps under way per listening address.
-const ACCEPTS: u16 = 64;
-
-/// Slots beyond the connections: accepts under way, and arrivals from other shards.
-const SPARE_SLOTS: u32 = 1024;
+use crate::config::{Cloud, Config, Machine};
+use crate::identity::AnchorsError;
+use crate::store::StoreError;
 
 /// Why the gateway does not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -135,363 +117,205 @@ impl From<NotARingSize> for StartError {
     }
 }
 
-/// What all shards are made of.
-struct Common {
-    config: Config,
-    plan: Plan,
-    placement: Placement,
-    key: StoreKey,
-    certificate: CloudCertificate,
-    tls: Tls,
-    clock: Clock,
-}
-
-/// A shard that has come up.
-struct Started {
-    id: ShardId,
-    doorbell: Doorbell,
-    event_fd: OwnedFd,
-}
-
-/// Runs the gateway until it is told to stop. `ready` is called when devices and api processes are
-/// let in; `stop` returns when it is time to go.
+/// Runs the gateway until it is asked to stop. `ready` is called when devices and api processes are
+/// let in.
+///
+/// # Errors
+/// What keeps it from starting, or has stopped it; the text says what to mend.
 pub fn run(
     config: Config,
     machine: &Machine,
     ready: impl FnOnce(),
-    stop: impl FnOnce() -> io::Result<()>,
+    Requests { asker, asked }: Requests,
 ) -> Result<(), StartError> {
     let plan = config.cores.plan(machine).map_err(StartError::Config)?;
     let shards = plan.cpus.len() as u16;
     let placement = Placement::new(shards)
         .ok_or_else(|| StartError::Config(Invalid::new("cores.shards", "between 1 and 4096")))?;
     let certificate = load_certificate(&config.tls)?;
+    refuse_taken_addresses(&config.listen.addresses)?;
     let State { dir: _dir, key, store } = State::open(&config)?;
     let control = control(&config)?;
     let control_socket = control.listen()?;
-    let (to_control, ear) = ToControl::new().map_err(|cause| StartError::Thread {
-        what: "the control thread",
-        cause: cause.to_string(),
-    })?;
-    let tls = config.tls.clone();
-    let common = Common { config, plan, placement, key, certificate, tls, clock: Clock::start() };
-    let loader = store.loader();
-    let mut threads = Vec::new();
-    let (started, starting) = channel();
-    let mut ports = Vec::new();
-    let mut news_senders = Vec::new();
-    for (number, office) in (0..shards).zip(post_offices(shards)) {
-        let (news, receiver) = channel();
-        news_senders.push(news);
-        let (port, port_receiver) = channel();
-        ports.push(port);
-        let birth = Birth {
-            id: ShardId(number),
-            parts: common.parts(ShardId(number))?,
-            loader: loader.clone(),
-            office,
-            news: receiver,
-            to_control: to_control.clone(),
-            started: started.clone(),
-            port: port_receiver,
-            clock: common.clock,
-            listen: common.config.listen.addresses.clone(),
-            backlog: common.config.listen.backlog,
-            ring: common.ring_config(),
-            shares: (
-                usize::from(common.config.cores.shares.traffic),
-                usize::from(common.config.cores.shares.handshakes),
-            ),
-        };
-        threads.push(spawn(birth, common.plan.cpus[usize::from(number)])?);
-    }
-    drop((started, loader));
-    let started = collect(&starting, shards)?;
-    let doorbells: Vec<Doorbell> = started.iter().map(|shard| shard.doorbell.clone()).collect();
-    let wakes = doorbells.iter().cloned().map(|doorbell| {
-        let wake: super::store::Wake = Box::new(move || doorbell.ring());
-        wake
-    });
-    let store_config = &common.config.store;
-    let (store, store_ports) = StoreThread::start(Box::new(store), store_config, wakes.collect())
-        .map_err(thread("the store"))?;
-    for (sender, port) in ports.iter().zip(store_ports) {
-        // A shard that has failed meanwhile is found out below.
-        let _ = sender.send(port);
-    }
-    let ready_shards = collect(&starting, shards)?;
-    debug_assert_eq!(ready_shards.len(), usize::from(shards));
-    let to_shards: Vec<ToShard> = news_senders
-        .into_iter()
-        .zip(doorbells)
-        .map(|(news, doorbell)| ToShard { news, doorbell })
-        .collect();
-    let control_thread = {
-        let event_fds: Vec<OwnedFd> = started.into_iter().map(|shard| shard.event_fd).collect();
-        let to_shards = to_shards.clone();
-        let ring_bytes = RingBytes::new(common.config.control.ring_bytes as u32)?;
-        let cloud = &common.config.cloud;
-        let (cloud_id, endpoint) = (cloud.id, cloud.endpoint.clone());
-        // Checked here, so that the thread cannot fail on it.
-        offer(cloud_id, &endpoint, ring_bytes, &event_fds)?;
-        std::thread::Builder::new()
-            .name("control".into())
-            .spawn(move || {
-                let offer = offer(cloud_id, &endpoint, ring_bytes, &event_fds)
-                    .expect("the same offer was made before");
-                let thread = ControlThread {
-                    control,
-                    listener: control_socket,
-                    offer,
-                    shards: to_shards,
-                    ear,
-                };
-                thread.run()
-            })
-            .map_err(thread("the control thread"))?
-    };
+    let (to_control, ear) = ToControl::new().map_err(thread("the control thread"))?;
+    let common = Common { config, plan, placement, key, certificate, clock: Clock::start() };
+    let nursery = Nursery::open(&common, store.loader(), &to_control, &asker)?;
+    let started = nursery.collect()?;
+    let store = nursery.start_store(Box::new(store), &common.config.store, &started)?;
+    nursery.collect()?;
+    let (threads, to_shards) = nursery.leave(&started);
+    let event_fds = started.into_iter().map(|shard| shard.event_fd).collect();
+    let control = start_control(
+        Socket { control, listener: control_socket, ear },
+        &common.config,
+        event_fds,
+        to_shards.clone(),
+        asker,
+    )?;
+    let gateway = Running { threads, to_shards, store, control, to_control };
     ready();
-    let stopped = stop();
+    gateway.serve(&asked);
     let over_secs = common.config.timers.drain.as_secs() as u32;
-    tracing::info!(over_secs, "stopping: telling the devices");
-    to_control.tell(Notice::Stop);
-    for shard in &to_shards {
-        shard.tell(News::Stop { over_secs });
-    }
-    for thread in threads {
-        let ended = thread.join();
-        ended
-            .map_err(|_| panicked("a shard"))?
-            .map_err(|cause| StartError::Stopped { what: "a shard", cause: cause.to_string() })?;
-    }
-    store.stop();
-    let control_ended = control_thread.join().map_err(|_| panicked("the control thread"))?;
-    control_ended.and(stopped).map_err(|cause| StartError::Stopped {
-        what: "the control thread or the wait for a signal",
-        cause: cause.to_string(),
-    })
+    gateway.stop(over_secs)
 }
 
-fn thread(what: &'static str) -> impl Fn(io::Error) -> StartError {
+/// Where shards come up.
+struct Nursery {
+    threads: Vec<ShardThread>,
+    news: Vec<Sender<News>>,
+    ports: Vec<Sender<ShardPort>>,
+    starting: Receiver<Result<Started, StartError>>,
+}
+
+impl Nursery {
+    /// Starts the threads of all shards.
+    fn open(
+        common: &Common,
+        loader: Option<Loader>,
+        to_control: &ToControl,
+        asker: &Sender<Asked>,
+    ) -> Result<Self, StartError> {
+        let shards = common.plan.cpus.len() as u16;
+        let (started, starting) = channel();
+        let mut nursery = Self { threads: vec![], news: vec![], ports: vec![], starting };
+        for (number, office) in (0..shards).zip(post_offices(shards)) {
+            let (news_sender, news) = channel();
+            let (port_sender, port) = channel();
+            let (to_control, started) = (to_control.clone(), started.clone());
+            let ends = Ends { office, news, to_control, port, started };
+            let birth = common.birth(ShardId(number), loader.clone(), ends)?;
+            nursery.threads.push(spawn(birth, asker.clone())?);
+            nursery.news.push(news_sender);
+            nursery.ports.push(port_sender);
+        }
+        Ok(nursery)
+    }
+
+    /// Waits until every shard has said something; in their order then. An error of one is the error
+    /// of all.
+    fn collect(&self) -> Result<Vec<Started>, StartError> {
+        let hear = |_: &ShardThread| self.starting.recv().map_err(|_| panicked("a shard"))?;
+        let started = self.threads.iter().map(hear);
+        let mut started: Vec<Started> = started.collect::<Result<_, StartError>>()?;
+        started.sort_by_key(|shard| shard.id);
+        Ok(started)
+    }
+
+    /// Starts the store, and gives each shard its way to it.
+    fn start_store(
+        &self,
+        store: Box<dyn crate::store::Store>,
+        config: &crate::config::Store,
+        started: &[Started],
+    ) -> Result<StoreThread, StartError> {
+        let wakes = started.iter().map(|shard| {
+            let doorbell = shard.doorbell.clone();
+            let wake: super::store::Wake = Box::new(move || doorbell.ring());
+            wake
+        });
+        let (store, ports) =
+            StoreThread::start(store, config, wakes.collect()).map_err(thread("the store"))?;
+        for (sender, port) in self.ports.iter().zip(ports) {
+            // A shard that has failed meanwhile is found out when it is heard of next.
+            let _ = sender.send(port);
+        }
+        Ok(store)
+    }
+
+    /// All shards serve: their threads, and the ways to them.
+    fn leave(self, started: &[Started]) -> (Vec<ShardThread>, Vec<ToShard>) {
+        let doorbells = started.iter().map(|shard| shard.doorbell.clone());
+        let ways = self.news.into_iter().zip(doorbells);
+        (self.threads, ways.map(|(news, doorbell)| ToShard { news, doorbell }).collect())
+    }
+}
+
+/// The control socket, before its thread runs.
+struct Socket {
+    control: Control,
+    listener: UnixListener,
+    ear: Ear,
+}
+
+fn start_control(
+    socket: Socket,
+    config: &Config,
+    event_fds: Vec<OwnedFd>,
+    shards: Vec<ToShard>,
+    asker: Sender<Asked>,
+) -> Result<JoinHandle<io::Result<()>>, StartError> {
+    let ring_bytes = RingBytes::new(config.control.ring_bytes as u32)?;
+    let cloud = config.cloud.clone();
+    // Checked here, so that the thread cannot fail on it.
+    offer(&cloud, ring_bytes, &event_fds)?;
+    let body = move || {
+        let offer = offer(&cloud, ring_bytes, &event_fds).expect("the same offer was made before");
+        let Socket { control, listener, ear } = socket;
+        let result = ControlThread { control, listener, offer, shards, ear }.run();
+        ask_to_stop(&asker);
+        result
+    };
+    let started = std::thread::Builder::new().name("control".into()).spawn(body);
+    started.map_err(thread("the control thread"))
+}
+
+fn offer<'d>(
+    cloud: &Cloud,
+    ring_bytes: RingBytes,
+    event_fds: &'d [OwnedFd],
+) -> Result<Offer<'d>, InvalidOffer> {
+    let event_fds = event_fds.iter().map(AsFd::as_fd).collect();
+    Offer::new(cloud.id, &cloud.endpoint, ring_bytes, event_fds)
+}
+
+/// A gateway that serves.
+struct Running {
+    threads: Vec<ShardThread>,
+    to_shards: Vec<ToShard>,
+    store: StoreThread,
+    control: JoinHandle<io::Result<()>>,
+    to_control: ToControl,
+}
+
+impl Running {
+    /// Does what it is asked to, until that is to stop.
+    fn serve(&self, asked: &Receiver<Asked>) {
+        while let Ok(Asked::Counters) = asked.recv() {
+            self.to_shards.iter().for_each(|shard| shard.tell(News::Count));
+        }
+    }
+
+    /// Says goodbye to the devices, lets the shards end, then what they depend on.
+    fn stop(self, over_secs: u32) -> Result<(), StartError> {
+        tracing::info!(over_secs, "stopping: telling the devices");
+        self.to_control.tell(Notice::Stop);
+        for shard in &self.to_shards {
+            shard.tell(News::Stop { over_secs });
+        }
+        for thread in self.threads {
+            ended(thread, "a shard")?;
+        }
+        self.store.stop();
+        ended(self.control, "the control thread")
+    }
+}
+
+fn ended(thread: JoinHandle<io::Result<()>>, what: &'static str) -> Result<(), StartError> {
+    let result = thread.join().map_err(|_| panicked(what))?;
+    result.map_err(|cause| StartError::Stopped { what, cause: cause.to_string() })
+}
+
+/// A thread has ended: without it nothing goes on. When all are stopping, nobody listens any more.
+pub(super) fn ask_to_stop(asker: &Sender<Asked>) {
+    let _ = asker.send(Asked::Stop);
+}
+
+pub(super) fn thread(what: &'static str) -> impl Fn(io::Error) -> StartError {
     move |cause| StartError::Thread { what, cause: cause.to_string() }
 }
 
 fn panicked(what: &'static str) -> StartError {
     StartError::Stopped { what, cause: "it panicked".into() }
-}
-
-fn offer<'d>(
-    cloud: shared::ids::CloudId,
-    endpoint: &str,
-    ring_bytes: RingBytes,
-    event_fds: &'d [OwnedFd],
-) -> Result<Offer<'d>, InvalidOffer> {
-    use std::os::fd::AsFd;
-    Offer::new(cloud, endpoint, ring_bytes, event_fds.iter().map(AsFd::as_fd).collect())
-}
-
-/// Waits until every shard has said something; in their order then. An error of one is the error of all.
-fn collect(
-    from: &Receiver<Result<Started, StartError>>,
-    shards: u16,
-) -> Result<Vec<Started>, StartError> {
-    let started = (0..shards).map(|_| from.recv().map_err(|_| panicked("a shard"))?);
-    let mut started: Vec<Started> = started.collect::<Result<_, StartError>>()?;
-    started.sort_by_key(|shard| shard.id);
-    Ok(started)
-}
-
-impl Common {
-    fn parts(&self, id: ShardId) -> Result<Parts, StartError> {
-        let anchors = load_anchors(&self.tls)?;
-        let acceptor =
-            Acceptor::new(self.certificate.clone(), anchors).map_err(StartError::Certificate)?;
-        let random = SystemRandom::new().map_err(StateError::from)?;
-        Ok(Parts {
-            id,
-            placement: self.placement,
-            settings: Settings {
-                cloud: self.config.cloud.clone(),
-                endpoints: vec![Endpoint::new(&self.config.cloud.endpoint)],
-                ticket_lifetime: self.config.tls.ticket,
-                connections_max: self.plan.connections_max as usize,
-            },
-            limits: self.config.limits.clone(),
-            timers: self.config.timers.clone(),
-            store_key: self.key.clone(),
-            acceptor,
-            random: Box::new(random),
-        })
-    }
-
-    fn ring_config(&self) -> shared::ring::Config {
-        let ring = &self.config.cores.ring;
-        shared::ring::Config {
-            sockets: self.plan.connections_max.saturating_add(SPARE_SLOTS),
-            sockets_per_ring: Some(self.plan.sockets_per_ring),
-            submission_entries: ring.entries,
-            completion_entries: ring.entries * 8,
-            buffers_per_ring: ring.receive_buffers,
-            buffer_bytes: ring.receive_buffer_bytes,
-            ..Default::default()
-        }
-    }
-}
-
-/// What a shard is born with, on its way to its thread.
-struct Birth {
-    id: ShardId,
-    parts: Parts,
-    loader: Option<Loader>,
-    office: PostOffice,
-    news: Receiver<News>,
-    to_control: ToControl,
-    started: Sender<Result<Started, StartError>>,
-    port: Receiver<ShardPort>,
-    clock: Clock,
-    listen: Vec<SocketAddr>,
-    backlog: u32,
-    ring: shared::ring::Config,
-    shares: (usize, usize),
-}
-
-type ShardThread = JoinHandle<io::Result<()>>;
-
-fn spawn(birth: Birth, cpu: usize) -> Result<ShardThread, StartError> {
-    let name = format!("shard-{}", birth.id);
-    let body = move || {
-        let executor = LocalExecutorBuilder::new(Pin::Fixed(cpu))
-            .name(&format!("shard-{}", birth.id))
-            // Sockets are not glommio's: it needs its ring for an eventfd and a few timers only.
-            .ring_depth(128)
-            .io_memory(64 * 1024)
-            .make();
-        match executor {
-            Ok(executor) => executor.run(live(birth)),
-            Err(error) => {
-                let cause = error.to_string();
-                let _ = birth.started.send(Err(StartError::Thread { what: "a shard", cause }));
-                Ok(())
-            }
-        }
-    };
-    std::thread::Builder::new().name(name).spawn(body).map_err(thread("a shard"))
-}
-
-/// The life of a shard.
-async fn live(birth: Birth) -> io::Result<()> {
-    let started = birth.started.clone();
-    let (driver, wake) = match come_up(birth).await {
-        Ok(Some(driver)) => driver,
-        Ok(None) => return Ok(()),
-        Err(error) => {
-            let _ = started.send(Err(error));
-            return Ok(());
-        }
-    };
-    let event_fd = {
-        use std::os::fd::AsFd;
-        driver.borrow().ring.event_fd().as_fd().try_clone_to_owned()?
-    };
-    let ear = glommio::spawn_local(hear(event_fd, Rc::clone(&wake))).detach();
-    let handshakes = Rc::new(Wake::default());
-    let shares = driver.borrow().shares;
-    let queue = glommio::executor().create_task_queue(
-        Shares::Static(shares.1),
-        Latency::NotImportant,
-        "handshakes",
-    );
-    let steps = driver::run_handshakes(Rc::clone(&driver), Rc::clone(&handshakes));
-    let steps = glommio::spawn_local_into(steps, queue)
-        .map_err(|error| io::Error::other(error.to_string()))?
-        .detach();
-    drop((ear, steps));
-    driver::run(driver, wake, handshakes).await
-}
-
-/// Opens the ring and the listeners, fills the shard, joins the others.
-async fn come_up(birth: Birth) -> Result<Option<(Rc<RefCell<Driver>>, Rc<Wake>)>, StartError> {
-    let mut ring = DeviceRing::new(birth.ring)?;
-    let placement = birth.parts.placement;
-    let mut shard = Shard::new(birth.parts, birth.clock.now());
-    if let Some(loader) = birth.loader {
-        fill(&mut shard, &loader, placement, birth.id)?;
-    }
-    for &address in &birth.listen {
-        let listening = listen(address, i32::try_from(birth.backlog).unwrap_or(i32::MAX))
-            .and_then(|listener| ring.add_listener(listener, ACCEPTS));
-        listening.map_err(|cause| StartError::Listen { address, cause })?;
-    }
-    let event_fd = {
-        use std::os::fd::AsFd;
-        ring.event_fd().as_fd().try_clone_to_owned().map_err(thread("a shard"))?
-    };
-    let said =
-        birth.started.send(Ok(Started { id: birth.id, doorbell: ring.doorbell(), event_fd }));
-    let (Ok(()), Ok(store)) = (said, birth.port.recv()) else { return Ok(None) };
-    let wake = Rc::new(Wake::default());
-    let driver = Rc::new(RefCell::new(Driver {
-        shard,
-        ring,
-        clock: birth.clock,
-        handover: Handover::default(),
-        outboxes: Vec::new(),
-        inbox: VecDeque::new(),
-        store,
-        channels: Channels::default(),
-        news: birth.news,
-        to_control: birth.to_control,
-        commands: Vec::new(),
-        shares: birth.shares,
-        stopping: false,
-    }));
-    for (from, receiver) in birth.office.receivers {
-        let (driver, wake) = (Rc::clone(&driver), Rc::clone(&wake));
-        glommio::spawn_local(async move {
-            let receiver = receiver.connect().await;
-            while let Some(mail) = receiver.recv().await {
-                driver.borrow_mut().inbox.push_back((from, mail));
-                wake.call();
-            }
-        })
-        .detach();
-    }
-    for (to, sender) in birth.office.senders {
-        let sender = sender.connect().await;
-        driver.borrow_mut().outboxes.push(Outbox::new(to, sender));
-    }
-    let event_fd = {
-        use std::os::fd::AsFd;
-        driver.borrow().ring.event_fd().as_fd().try_clone_to_owned().map_err(thread("a shard"))?
-    };
-    let doorbell = driver.borrow().ring.doorbell();
-    if birth.started.send(Ok(Started { id: birth.id, doorbell, event_fd })).is_err() {
-        return Ok(None);
-    }
-    Ok(Some((driver, wake)))
-}
-
-fn sources(files: &[(String, Vec<u8>)]) -> Vec<Source<'_>> {
-    files.iter().map(|(name, bytes)| Source { name, bytes }).collect()
-}
-
-/// Reads the partitions of a shard. They are neighbours.
-fn fill(
-    shard: &mut Shard,
-    loader: &Loader,
-    placement: Placement,
-    id: ShardId,
-) -> Result<(), StartError> {
-    let mut partitions = placement.partitions_of(id);
-    let Some(first) = partitions.next() else { return Ok(()) };
-    let last: PartitionId = partitions.last().unwrap_or(first);
-    let mut result = Ok(());
-    loader.load_range(first..=last, &mut |key, value| {
-        if result.is_ok() {
-            result = shard.load(key.partition(), key.table(), key.rest(), value);
-        }
-    })?;
-    Ok(result?)
 }
 
 fn control(config: &Config) -> Result<Control, StartError> {
@@ -501,57 +325,4 @@ fn control(config: &Config) -> Result<Control, StartError> {
         group,
         processes_max: config.control.processes_max,
     })
-}
-
-/// The number of a group: as it is, or by its name in the system's list.
-fn group_id(name: &str) -> Result<u32, StartError> {
-    if let Ok(number) = name.parse() {
-        return Ok(number);
-    }
-    let list = fs::read_to_string("/etc/group").unwrap_or_default();
-    let found = list.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok()).flatten()
-    });
-    found.ok_or_else(|| {
-        StartError::Config(Invalid::new("control.group", format!("no group is called {name}")))
-    })
-}
-
-fn file(
-    key: &'static str,
-    path: &Path,
-) -> impl Fn(Box<dyn std::error::Error + Send + Sync>) -> StartError {
-    let path = path.to_path_buf();
-    move |cause| StartError::File { key, path: path.clone(), cause }
-}
-
-fn load_certificate(tls: &Tls) -> Result<CloudCertificate, StartError> {
-    let failed = file("tls.certificate", &tls.certificate);
-    let chain: Vec<_> = CertificateDer::pem_file_iter(&tls.certificate)
-        .map_err(|error| failed(error.into()))?
-        .collect::<Result<_, _>>()
-        .map_err(|error| failed(error.into()))?;
-    if chain.is_empty() {
-        return Err(failed("it has no certificate in PEM form".into()));
-    }
-    let failed = file("tls.key", &tls.key);
-    let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(|error| failed(error.into()))?;
-    Ok(CloudCertificate { chain, key })
-}
-
-fn load_anchors(tls: &Tls) -> Result<TrustAnchors, StartError> {
-    let read = |key: &'static str, paths: &[PathBuf]| {
-        paths
-            .iter()
-            .map(|path| {
-                let bytes = fs::read(path).map_err(|error| file(key, path)(error.into()))?;
-                Ok((path.display().to_string(), bytes))
-            })
-            .collect::<Result<Vec<_>, StartError>>()
-    };
-    let identity = read("tls.identity_anchors", &tls.identity_anchors)?;
-    let manufacturer = read("tls.manufacturer_anchors", &tls.manufacturer_anchors)?;
-    let crls = read("tls.crls", &tls.crls)?;
-    Ok(TrustAnchors::parse(&sources(&identity), &sources(&manufacturer), &sources(&crls))?)
 }

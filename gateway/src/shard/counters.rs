@@ -1,5 +1,7 @@
 //! What a shard counts: plain integers, read out on request.
 
+use std::fmt;
+
 use crate::connection::CloseReason;
 
 /// Counts since the start, and two of the present.
@@ -94,5 +96,36 @@ impl Counters {
             self.messages_ignored,
             self.commits_refused,
         ]
+    }
+}
+
+/// `name=value`, separated by spaces; ends of connections as `closed_reason=value`, where there were any.
+impl fmt::Display for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, (name, value)) in NAMES.into_iter().zip(self.values()).enumerate() {
+            let space = if at == 0 { "" } else { " " };
+            write!(f, "{space}{name}={value}")?;
+        }
+        for (reason, count) in CloseReason::ALL.into_iter().zip(self.closed) {
+            if count > 0 {
+                write!(f, " closed_{}={count}", reason.name())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_counters_names_each_and_why_connections_ended() {
+        let mut counters = Counters { accepted: 3, commits_refused: 1, ..Counters::default() };
+        counters.closed[CloseReason::Idle as usize] = 2;
+        let line = counters.to_string();
+        assert!(line.starts_with("accepted=3 handshakes=0 "), "{line}");
+        assert!(line.ends_with(" commits_refused=1 closed_idle=2"), "{line}");
+        assert_eq!(line.split(' ').count(), NAMES.len() + 1);
     }
 }

@@ -7,7 +7,7 @@ use super::Shard;
 use super::input::Output;
 use crate::account::DeviceKey;
 use crate::connection::close::Closing;
-use crate::connection::signaling::{PING_TOKEN, SIGNAL_TOKEN};
+use crate::connection::signaling::PING_TOKEN;
 use crate::connection::tls::Transport;
 use crate::connection::{CloseReason, ConnectionId, Phase};
 use crate::limits::{FLUSH, PONG, REPAIR, SEND, TOKEN_GRACE};
@@ -190,45 +190,5 @@ impl Shard {
             None => {}
         }
         self.schedule(id);
-    }
-
-    /// The gateway is stopping: says Release to everybody, spread over some time, because devices are
-    /// back within two seconds (device reference 2.5).
-    pub(super) fn on_drain(&mut self, over_secs: u32) {
-        let ids: Vec<_> = self.router.wire.connections.iter().map(|(id, _)| id).collect();
-        let over = std::time::Duration::from_secs(u64::from(over_secs));
-        let count = ids.len().max(1) as u32;
-        self.draining = ids.into_iter().rev().collect();
-        self.drain_step = over / count;
-        self.drain_next = self.now.instant;
-        self.drain_some();
-    }
-
-    /// Says Release to those whose turn it is.
-    pub(super) fn drain_some(&mut self) {
-        while self.drain_next <= self.now.instant
-            && let Some(id) = self.draining.pop()
-        {
-            self.drain_next = self.drain_next + self.drain_step;
-            let phase = self.router.wire.connections.get(id).map(|connection| connection.phase);
-            match phase {
-                Some(Phase::Open { .. } | Phase::SignedIn) => {
-                    self.router.wire.write(id, |out| {
-                        signal::write_release(
-                            out,
-                            SIGNAL_TOKEN,
-                            None,
-                            None,
-                            "the cloud is restarting",
-                        );
-                    });
-                    self.close_after(id, CloseReason::Stopping, FLUSH, false);
-                }
-                Some(Phase::Handshake { .. }) => {
-                    self.end(id, CloseReason::Stopping, Closing::Reset);
-                }
-                _ => {}
-            }
-        }
     }
 }

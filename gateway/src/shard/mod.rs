@@ -19,6 +19,7 @@ mod commits;
 pub mod counters;
 pub mod deadlines;
 mod dispatch;
+mod draining;
 mod ends;
 pub mod input;
 mod invariants;
@@ -36,7 +37,6 @@ mod transactions;
 pub mod wire;
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use shared::ids::ShardId;
 use shared::placement::Placement;
@@ -59,6 +59,7 @@ pub use settings::Settings;
 
 use claims::Claims;
 use deadlines::Deadlines;
+use draining::Drain;
 use removal::SignedOff;
 use staging::Staging;
 use ticketing::Ticketing;
@@ -115,10 +116,8 @@ pub struct Shard {
     epoch: u32,
     /// Expired tokens are being removed.
     expiring: bool,
-    /// Those who are still to be told that the gateway stops, the next one last.
-    draining: Vec<ConnectionId>,
-    drain_step: Duration,
-    drain_next: Instant,
+    /// The gateway is stopping.
+    drain: Option<Drain>,
     /// Memory for the places of the texts of one receive.
     texts: Vec<std::ops::Range<usize>>,
     #[expect(clippy::vec_box, reason = "the boxes are what is kept: they move into connections")]
@@ -169,9 +168,7 @@ impl Shard {
             now,
             epoch,
             expiring: false,
-            draining: Vec::new(),
-            drain_step: Duration::ZERO,
-            drain_next: now.instant,
+            drain: None,
             texts: Vec::new(),
             spare_inputs: Vec::new(),
         };
@@ -226,7 +223,7 @@ impl Shard {
 
     /// When an [`Input::Tick`] is due, if nothing else happens before.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let draining = (!self.draining.is_empty()).then_some(self.drain_next);
+        let draining = self.drain.as_ref().and_then(Drain::due);
         let ticket_key = self.ticketing.due();
         [self.deadlines.next(), self.router.exchanges.next_deadline(), draining, ticket_key]
             .into_iter()
@@ -237,6 +234,11 @@ impl Shard {
     /// Whether an [`Input::Handshake`] has something to do.
     pub fn has_handshakes(&self) -> bool {
         !self.handshakes.is_empty()
+    }
+
+    /// Its number.
+    pub fn id(&self) -> ShardId {
+        self.id
     }
 
     /// What was counted.
@@ -258,12 +260,12 @@ impl Shard {
 
     fn on_accepted(&mut self, id: ConnectionId, peer: std::net::SocketAddr, listener: Listener) {
         self.counters.accepted += 1;
+        if self.is_stopping() {
+            return self.turn_away(id, CloseReason::Stopping);
+        }
         let handshake = if self.is_full() { None } else { self.acceptor.accept().ok() };
         let Some(handshake) = handshake else {
-            // A reset before the handshake costs the device least and us nothing.
-            self.counters.closed[CloseReason::Overloaded as usize] += 1;
-            let how = Closing::Reset;
-            return self.outputs.push_back(Output::Close { connection: id, how });
+            return self.turn_away(id, CloseReason::Overloaded);
         };
         let now = self.now.instant;
         let timers = &self.router.timers;
@@ -271,6 +273,12 @@ impl Shard {
         self.router.wire.connections.insert(id, connection);
         self.schedule(id);
         self.receive_again(id);
+    }
+
+    /// A reset before the handshake costs the device least and us nothing.
+    fn turn_away(&mut self, connection: ConnectionId, reason: CloseReason) {
+        self.counters.closed[reason as usize] += 1;
+        self.outputs.push_back(Output::Close { connection, how: Closing::Reset });
     }
 
     fn is_full(&self) -> bool {

@@ -6,7 +6,6 @@
 
 use super::Shard;
 use super::input::Output;
-use crate::connection::close::Closing;
 use crate::connection::moving::Moving;
 use crate::connection::{CloseReason, Connection, ConnectionId, Phase};
 use crate::reject::Reject;
@@ -70,11 +69,10 @@ impl Shard {
 
     fn put_in(&mut self, id: ConnectionId, connection: Connection) {
         if self.is_full() {
-            self.outputs.push_back(Output::Close { connection: id, how: Closing::Reset });
-            self.counters.closed[CloseReason::Overloaded as usize] += 1;
-            return;
+            return self.turn_away(id, CloseReason::Overloaded);
         }
         self.router.wire.connections.insert(id, connection);
         self.schedule(id);
+        self.drain_too(id);
     }
 }

@@ -21,6 +21,7 @@ impl Shard {
         let Some(connection) = self.router.wire.connections.get_mut(id) else { return };
         connection.heard = self.now.instant;
         match (&mut connection.transport, connection.phase) {
+            (_, Phase::Closing { .. }) => self.receive_again(id),
             (Transport::Handshake(handshake), _) => {
                 let received = handshake.receive(bytes);
                 let waits = std::mem::replace(&mut handshake.queued, true);
@@ -30,7 +31,6 @@ impl Shard {
                     Err(error) => self.fail_tls(id, CloseReason::HandshakeFailed, error),
                 }
             }
-            (_, Phase::Closing { .. }) => self.receive_again(id),
             (Transport::Records(_), _) => self.on_records(id, bytes),
             #[cfg(feature = "whole-tls")]
             (Transport::Whole(_), _) => self.on_whole(id, bytes),
@@ -117,6 +117,9 @@ impl Shard {
     /// first, because its peer still waits.
     pub(super) fn on_handshake_turn(&mut self) {
         let Some(id) = self.handshakes.pop_back() else { return };
+        // One that has failed or was given up meanwhile takes no further step.
+        let phase = self.router.wire.connections.get(id).map(|connection| connection.phase);
+        let Some(Phase::Handshake { .. }) = phase else { return };
         self.acceptor.set_time(self.now.unix);
         let mut result = Ok(Progress::Waiting);
         let acceptor = &self.acceptor;

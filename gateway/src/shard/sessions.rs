@@ -408,6 +408,9 @@ impl Shard {
             self.finish(id, CloseReason::WrongShard);
             return Ok(Some(Flow::Stop));
         }
+        if self.is_stopping() {
+            return Err(Reject::unavailable("the cloud is restarting"));
+        }
         Ok(Some(Flow::Move(shard)))
     }
 

@@ -5,13 +5,14 @@ use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use loadtest::demo::processes::{CHILD, become_child};
-use loadtest::demo::{Binaries, Cloud, Installation, Interrupted, Settings, SwarmSettings};
+use loadtest::demo::{
+    Binaries, Cloud, Installation, Interrupted, Patience, Settings, SwarmSettings,
+};
 use loadtest::process::interrupts;
 use tempfile::TempDir;
 
@@ -20,6 +21,7 @@ Examples:
   cargo demo                                    a cloud with 100 devices, gone at the end
   cargo demo -- --devices 1000 --users 10       more devices, of ten users
   cargo demo -- --state-dir my-cloud            one that continues where it stopped
+  cargo demo -- --fussy                         devices that notice what the cloud does wrong
   cargo demo -- --headless --for 60             for scripts: one minute
 
 DIR/demo.json appears when everything is ready and names addresses, tokens and certificates; the logs
@@ -50,7 +52,10 @@ struct Arguments {
     /// Plain lines instead of a progress bar.
     #[arg(long)]
     headless: bool,
-    /// End after so many seconds.
+    /// Devices as fragile as real ones; what the cloud does wrong makes the demo fail.
+    #[arg(long)]
+    fussy: bool,
+    /// Run for so many seconds, once everything is built.
     #[arg(long = "for", value_name = "SECONDS")]
     duration: Option<u64>,
 }
@@ -73,9 +78,10 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    let began = Instant::now();
     let interrupts = interrupts()?;
     let binaries = build()?;
+    let until = arguments.duration.map(|secs| Instant::now() + Duration::from_secs(secs));
+    let patience = Patience { interrupts: &interrupts, until };
     let temporary = match &arguments.state_dir {
         Some(_) => None,
         None => Some(TempDir::with_prefix("ocf-demo-").context("no temporary directory")?),
@@ -93,21 +99,17 @@ fn run(arguments: &Arguments) -> Result<()> {
         &binaries.gateway,
     )?;
     println!("Starting the cloud in {}", installation.path("").display());
-    let mut cloud = Cloud::start(installation, binaries, &interrupts)?;
+    let mut cloud = Cloud::start(installation, binaries, patience)?;
     println!("Gateway and API are ready: {} and {}", cloud.facts().coap, cloud.facts().api);
-    let result = play(&mut cloud, arguments, began, &interrupts);
+    let result = play(&mut cloud, arguments, patience);
     println!("Stopping");
-    cloud.stop()?;
-    result
+    let stopped = cloud.stop();
+    // What went wrong first explains the rest.
+    result.and(stopped)
 }
 
 /// Everything between the start and the end of the cloud.
-fn play(
-    cloud: &mut Cloud,
-    arguments: &Arguments,
-    began: Instant,
-    interrupts: &Receiver<()>,
-) -> Result<()> {
+fn play(cloud: &mut Cloud, arguments: &Arguments, patience: Patience<'_>) -> Result<()> {
     if arguments.devices > 0 {
         let arrived = cloud.start_swarm(
             &SwarmSettings {
@@ -115,9 +117,10 @@ fn play(
                 per_sec: f64::from(arguments.devices).clamp(50.0, 500.0),
                 pace: 1.0,
                 changes_per_sec: f64::from(arguments.devices) / 60.0,
+                fussy: arguments.fussy,
                 on_terminal: !arguments.headless && std::io::stderr().is_terminal(),
             },
-            interrupts,
+            patience,
         )?;
         println!("{} devices are online", arrived.ready);
         if arrived.failed > 0 {
@@ -127,8 +130,8 @@ fn play(
     }
     cloud.write_facts()?;
     explain(cloud)?;
-    let end = arguments.duration.map(|secs| began + Duration::from_secs(secs));
-    while end.is_none_or(|end| Instant::now() < end) && interrupts.try_recv().is_err() {
+    let Patience { interrupts, until } = patience;
+    while until.is_none_or(|until| Instant::now() < until) && interrupts.try_recv().is_err() {
         if let Some(death) = cloud.processes.wait(Duration::from_millis(100))? {
             bail!("{death}");
         }

@@ -3,15 +3,14 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::Receiver;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use shared::ids::{CloudId, DeviceId, UserId};
 
 use super::installation::Installation;
 use super::processes::{Processes, Program};
-use super::ready::{accepts, answers_ready, wait_until};
+use super::ready::{Notice, Patience, answers_ready, wait_until};
 use crate::credentials::trust_anchors;
 use crate::files::{Readers, write_atomically};
 use crate::http::Https;
@@ -24,6 +23,9 @@ pub const GATEWAY: &str = "ocf-gateway";
 pub const API: &str = "ocf-api";
 /// Name of the swarm's process.
 pub const SWARM: &str = "ocf-swarm";
+
+/// Name of the socket on which a process says that it is ready.
+const NOTICE: &str = "ready.sock";
 
 /// The programs of a cloud.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -72,6 +74,8 @@ pub struct SwarmSettings {
     pub pace: f64,
     /// State changes per second, over all devices.
     pub changes_per_sec: f64,
+    /// They are as fragile as real ones, and say what the cloud does wrong.
+    pub fussy: bool,
     /// Its progress is shown on the terminal.
     pub on_terminal: bool,
 }
@@ -115,19 +119,20 @@ impl Cloud {
     /// Starts gateway and api, and waits until they are ready.
     ///
     /// # Errors
-    /// If one of them dies, with its last words; or [`Interrupted`](super::Interrupted).
+    /// If one of them dies, with its last words; or that patience has ended.
     pub fn start(
         installation: Installation,
         binaries: Binaries,
-        interrupts: &Receiver<()>,
+        patience: Patience<'_>,
     ) -> Result<Self> {
         let processes = Processes::new(binaries.demo.clone());
         let mut cloud = Self { installation, processes, binaries, gateway_pid: 0, api_pid: 0 };
-        let started = cloud.start_gateway(interrupts).and_then(|()| cloud.start_api(interrupts));
+        let started = cloud.start_gateway(patience).and_then(|()| cloud.start_api(patience));
         match started {
             Ok(()) => Ok(cloud),
             Err(error) => {
-                cloud.processes.stop_all()?;
+                // Why it did not start is what counts.
+                let _ = cloud.stop();
                 Err(error)
             }
         }
@@ -137,20 +142,22 @@ impl Cloud {
     ///
     /// # Errors
     /// As [`start`](Self::start).
-    pub fn start_gateway(&mut self, interrupts: &Receiver<()>) -> Result<()> {
+    pub fn start_gateway(&mut self, patience: Patience<'_>) -> Result<()> {
         let binary = self.binaries.gateway.clone();
         let config = self.installation.path("gateway.toml");
-        let program = self.program(GATEWAY, binary, vec!["--config".into(), config.into()]);
+        let mut program = self.program(GATEWAY, binary, vec!["--config".into(), config.into()]);
+        let path = self.installation.path(NOTICE);
+        let notice = Notice::open(path.clone())?;
+        program.notify = Some(path);
         self.gateway_pid = self.processes.start(program)?;
-        let address = self.installation.coap();
-        wait_until(&mut self.processes, interrupts, || accepts(address))
+        wait_until(&mut self.processes, patience, || notice.is_given())
     }
 
     /// Starts the API, again if it was stopped or killed, and waits until it is ready.
     ///
     /// # Errors
     /// As [`start`](Self::start).
-    pub fn start_api(&mut self, interrupts: &Receiver<()>) -> Result<()> {
+    pub fn start_api(&mut self, patience: Patience<'_>) -> Result<()> {
         let binary = self.binaries.api.clone();
         let config = self.installation.path("api.toml");
         let program = self.program(API, binary, vec!["--config".into(), config.into()]);
@@ -158,7 +165,7 @@ impl Cloud {
         let roots = trust_anchors(&self.installation.certificates.cloud_ca)?;
         let api = Https::new(&self.installation.api_url(), roots)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        wait_until(&mut self.processes, interrupts, || answers_ready(&runtime, &api))
+        wait_until(&mut self.processes, patience, || answers_ready(&runtime, &api))
     }
 
     /// Starts a swarm that continues with the devices of the last time, and waits until all of them
@@ -169,7 +176,7 @@ impl Cloud {
     pub fn start_swarm(
         &mut self,
         settings: &SwarmSettings,
-        interrupts: &Receiver<()>,
+        patience: Patience<'_>,
     ) -> Result<Arrived> {
         let online = self.installation.path("swarm.online");
         if online.exists() {
@@ -193,19 +200,22 @@ impl Cloud {
         ] {
             arguments.extend([option.into(), value]);
         }
+        if settings.fussy {
+            arguments.push("--fussy".into());
+        }
         if !settings.on_terminal {
             arguments.push("--headless".into());
         }
         let mut program = self.program(SWARM, self.binaries.swarm.clone(), arguments);
         program.on_terminal = settings.on_terminal;
         self.processes.start(program)?;
-        wait_until(&mut self.processes, interrupts, || online.exists())?;
+        wait_until(&mut self.processes, patience, || online.exists())?;
         Ok(serde_json::from_slice(&std::fs::read(&online)?)?)
     }
 
     fn program(&self, name: &'static str, binary: PathBuf, arguments: Vec<OsString>) -> Program {
         let log = self.installation.path("logs").join(format!("{name}.log"));
-        Program { name, binary, arguments, log, on_terminal: false }
+        Program { name, binary, arguments, log, notify: None, on_terminal: false }
     }
 
     /// What somebody needs to use it.
@@ -253,9 +263,16 @@ impl Cloud {
     /// Stops swarm, api and gateway, in this order. `demo.json` goes first.
     ///
     /// # Errors
-    /// If one cannot be waited for.
+    /// If one cannot be waited for, or has not ended well: a swarm does not when a device was missing
+    /// or the cloud broke a rule.
     pub fn stop(mut self) -> Result<()> {
         self.installation.forget_facts()?;
-        self.processes.stop_all()
+        let mut told = Vec::new();
+        for name in [SWARM, API, GATEWAY] {
+            if let Some(death) = self.processes.end(name)? {
+                told.push(death.to_string());
+            }
+        }
+        if told.is_empty() { Ok(()) } else { bail!("{}", told.join("\n")) }
     }
 }

@@ -14,6 +14,8 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::fs::{FlockOperation, flock};
@@ -26,6 +28,11 @@ use crate::files::{Readers, write_atomically};
 
 /// Longest path of a Unix socket, without the NUL at its end.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// How long an earlier run may go on to listen after its end.
+const EARLIER_RUN: Duration = Duration::from_secs(2);
+/// Between two looks whether it still does.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 /// What is to be set up.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -246,7 +253,7 @@ impl Installation {
 
     /// The API, as its certificate names it.
     pub fn api_url(&self) -> String {
-        format!("https://localhost:{}", self.kept.api_port)
+        format!("https://{}", self.api())
     }
 
     /// Who owns devices; the first one always does.
@@ -324,18 +331,27 @@ fn read_kept(directory: &Path) -> Result<Option<Kept>> {
 
 /// The port that is asked for, which has to be free; or the last one if it is; or any.
 fn port(asked: u16, last: u16, option: &str) -> Result<u16> {
-    let free = |port: u16| {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
-        listener.local_addr().map(|address| address.port())
-    };
     if asked != 0 {
-        return free(asked)
+        return free_soon(asked)
             .with_context(|| format!("port {asked} cannot be used; choose another with {option}"));
     }
-    match free(last) {
-        Ok(port) => Ok(port),
-        Err(_) => free(0).context("no port is free"),
+    free_soon(last).or_else(|_| free(0)).context("no port is free")
+}
+
+/// A gateway that was killed listens for some moments more, until the kernel has closed its rings.
+fn free_soon(port: u16) -> Result<u16> {
+    let late = Instant::now() + EARLIER_RUN;
+    loop {
+        match free(port) {
+            Err(_) if Instant::now() < late => thread::sleep(LOOK_AGAIN_AFTER),
+            result => return result,
+        }
     }
+}
+
+fn free(port: u16) -> Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+    Ok(listener.local_addr()?.port())
 }
 
 fn table<const N: usize>(entries: [(&str, toml::Value); N]) -> toml::Table {

@@ -16,4 +16,4 @@ mod ready;
 
 pub use cloud::{API, Binaries, Cloud, Facts, GATEWAY, SWARM, SwarmSettings};
 pub use installation::{Installation, Settings, User};
-pub use ready::Interrupted;
+pub use ready::{Interrupted, Patience};

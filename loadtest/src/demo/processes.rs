@@ -1,5 +1,5 @@
-//! The processes of a demo (I/O): started with their output in log files, watched, and stopped in the
-//! opposite order. None outlives whoever started it.
+//! The processes of a demo (I/O): started with their output in log files, watched, and stopped. None
+//! outlives whoever started it.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
@@ -36,11 +36,13 @@ pub struct Program {
     pub arguments: Vec<OsString>,
     /// Where its output goes, behind what is there already.
     pub log: PathBuf,
+    /// Socket on which it says that it is ready (sd_notify(3)).
+    pub notify: Option<PathBuf>,
     /// Standard error stays on the terminal.
     pub on_terminal: bool,
 }
 
-/// A process that has ended though nobody has stopped it.
+/// A process that has ended though nobody has stopped it, or not as it should have.
 #[derive(Debug)]
 pub struct Death {
     /// Whose.
@@ -94,7 +96,7 @@ impl Processes {
     /// # Errors
     /// If the binary or the log file cannot be opened.
     pub fn start(&mut self, program: Program) -> Result<u32> {
-        let Program { name, binary, arguments, log, on_terminal } = program;
+        let Program { name, binary, arguments, log, notify, on_terminal } = program;
         if !binary.is_file() {
             bail!("{name} cannot be started: there is no {}", binary.display());
         }
@@ -113,6 +115,10 @@ impl Processes {
             .stdout(file.try_clone()?)
             // Ctrl-C is for us; we tell them in order.
             .process_group(0);
+        match notify {
+            Some(socket) => command.env("NOTIFY_SOCKET", socket),
+            None => command.env_remove("NOTIFY_SOCKET"),
+        };
         if !on_terminal {
             command.stderr(file);
         }
@@ -174,15 +180,16 @@ impl Processes {
         Ok(self.running.remove(at.with_context(|| format!("{name} is not running"))?))
     }
 
-    /// Stops all, the last one first.
+    /// Stops a process if it runs. Returns how it has ended, if that was not well.
     ///
     /// # Errors
-    /// If one cannot be waited for.
-    pub fn stop_all(&mut self) -> Result<()> {
-        while let Some(running) = self.running.pop() {
-            running.stop()?;
-        }
-        Ok(())
+    /// If it cannot be waited for.
+    pub fn end(&mut self, name: &str) -> Result<Option<Death>> {
+        let Ok(running) = self.remove(name) else { return Ok(None) };
+        let (name, log) = (running.name, running.log.clone());
+        let status = running.stop()?;
+        let death = || Death { name, status, last_words: last_lines(&log) };
+        Ok((!status.success()).then(death))
     }
 }
 

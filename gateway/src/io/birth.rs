@@ -1,0 +1,299 @@
+//! How a shard comes to life on its core: ring, listeners, what is stored, the other shards.
+//!
+//! ```text
+//! main thread          thread of the shard
+//! spawn ─────────────► executor, ring, records from the store, listeners
+//!        ◄── Started ─
+//! port ──────────────► channels to the other shards
+//!        ◄── Started ─ driver::run
+//! ```
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::mpsc::{Receiver, Sender};
+use std::thread::JoinHandle;
+
+use glommio::{Latency, LocalExecutorBuilder, Placement as Pin, Shares};
+use shared::ids::ShardId;
+use shared::placement::{PartitionId, Placement};
+use shared::ring::{DeviceRing, Doorbell, listen};
+
+use super::channels::Channels;
+use super::clock::Clock;
+use super::control::{News, ToControl};
+use super::driver::{self, Driver};
+use super::files::load_anchors;
+use super::handover::Handover;
+use super::machine::Asked;
+use super::mail::{Outbox, PostOffice};
+use super::random::SystemRandom;
+use super::start::{StartError, ask_to_stop, thread};
+use super::store::{Loader, ShardPort, StateError};
+use super::wake::{Wake, hear};
+use crate::config::{Config, Plan};
+use crate::connection::tls::{Acceptor, CloudCertificate};
+use crate::directory::discovery::Endpoint;
+use crate::shard::{Parts, Settings, Shard};
+use crate::store::StoreKey;
+
+/// Accepts that each shard keeps under way per listening address.
+const ACCEPTS: u16 = 64;
+
+/// Slots beyond the connections: accepts under way, and arrivals from other shards.
+const SPARE_SLOTS: u32 = 1024;
+
+/// What all shards are made of.
+pub(super) struct Common {
+    pub(super) config: Config,
+    pub(super) plan: Plan,
+    pub(super) placement: Placement,
+    pub(super) key: StoreKey,
+    pub(super) certificate: CloudCertificate,
+    pub(super) clock: Clock,
+}
+
+/// A shard that has come up.
+pub(super) struct Started {
+    pub(super) id: ShardId,
+    /// Wakes it.
+    pub(super) doorbell: Doorbell,
+    /// What the doorbell rings, for other processes.
+    pub(super) event_fd: OwnedFd,
+}
+
+impl Started {
+    fn now(id: ShardId, ring: &DeviceRing) -> Result<Self, StartError> {
+        let event_fd = clone_event_fd(ring).map_err(thread("a shard"))?;
+        Ok(Self { id, doorbell: ring.doorbell(), event_fd })
+    }
+}
+
+fn clone_event_fd(ring: &DeviceRing) -> io::Result<OwnedFd> {
+    ring.event_fd().as_fd().try_clone_to_owned()
+}
+
+/// The ends that a shard keeps of what leads to it and away from it.
+pub(super) struct Ends {
+    /// To every other shard.
+    pub(super) office: PostOffice,
+    /// From the main thread and the control thread.
+    pub(super) news: Receiver<News>,
+    /// To the control thread.
+    pub(super) to_control: ToControl,
+    /// To the store, once it runs.
+    pub(super) port: Receiver<ShardPort>,
+    /// Where a shard says how far it has come: twice, the second time when it serves.
+    pub(super) started: Sender<Result<Started, StartError>>,
+}
+
+impl Common {
+    /// What a shard is born with.
+    pub(super) fn birth(
+        &self,
+        id: ShardId,
+        loader: Option<Loader>,
+        ends: Ends,
+    ) -> Result<Birth, StartError> {
+        let cores = &self.config.cores;
+        Ok(Birth {
+            id,
+            cpu: self.plan.cpus[usize::from(id.0)],
+            parts: self.parts(id)?,
+            loader,
+            ends,
+            clock: self.clock,
+            listen: self.config.listen.addresses.clone(),
+            backlog: self.config.listen.backlog,
+            ring: self.ring_config(),
+            shares: (cores.shares.traffic.into(), cores.shares.handshakes.into()),
+        })
+    }
+
+    fn parts(&self, id: ShardId) -> Result<Parts, StartError> {
+        let anchors = load_anchors(&self.config.tls)?;
+        let acceptor =
+            Acceptor::new(self.certificate.clone(), anchors).map_err(StartError::Certificate)?;
+        let random = SystemRandom::new().map_err(StateError::from)?;
+        Ok(Parts {
+            id,
+            placement: self.placement,
+            settings: Settings {
+                cloud: self.config.cloud.clone(),
+                endpoints: vec![Endpoint::new(&self.config.cloud.endpoint)],
+                ticket_lifetime: self.config.tls.ticket,
+                connections_max: self.plan.connections_max as usize,
+            },
+            limits: self.config.limits.clone(),
+            timers: self.config.timers.clone(),
+            store_key: self.key.clone(),
+            acceptor,
+            random: Box::new(random),
+        })
+    }
+
+    fn ring_config(&self) -> shared::ring::Config {
+        let ring = &self.config.cores.ring;
+        shared::ring::Config {
+            sockets: self.plan.connections_max.saturating_add(SPARE_SLOTS),
+            sockets_per_ring: Some(self.plan.sockets_per_ring),
+            submission_entries: ring.entries,
+            completion_entries: ring.entries * 8,
+            buffers_per_ring: ring.receive_buffers,
+            buffer_bytes: ring.receive_buffer_bytes,
+            ..Default::default()
+        }
+    }
+}
+
+/// What a shard is born with, on its way to its thread.
+pub(super) struct Birth {
+    id: ShardId,
+    cpu: usize,
+    parts: Parts,
+    loader: Option<Loader>,
+    ends: Ends,
+    clock: Clock,
+    listen: Vec<SocketAddr>,
+    backlog: u32,
+    ring: shared::ring::Config,
+    shares: (usize, usize),
+}
+
+pub(super) type ShardThread = JoinHandle<io::Result<()>>;
+
+/// Starts the thread of a shard, which asks all to stop when it ends.
+pub(super) fn spawn(birth: Birth, asker: Sender<Asked>) -> Result<ShardThread, StartError> {
+    let name = format!("shard-{}", birth.id);
+    let body = move || {
+        let executor = LocalExecutorBuilder::new(Pin::Fixed(birth.cpu))
+            .name(&format!("shard-{}", birth.id))
+            // Sockets are not glommio's: it needs its ring for an eventfd and a few timers only.
+            .ring_depth(128)
+            .io_memory(64 * 1024)
+            .make();
+        match executor {
+            Ok(executor) => {
+                let result = executor.run(live(birth));
+                ask_to_stop(&asker);
+                result
+            }
+            Err(error) => {
+                let cause = error.to_string();
+                let failed = StartError::Thread { what: "a shard", cause };
+                // Nobody waits for a shard any more once another one has failed.
+                let _ = birth.ends.started.send(Err(failed));
+                Ok(())
+            }
+        }
+    };
+    std::thread::Builder::new().name(name).spawn(body).map_err(thread("a shard"))
+}
+
+/// The life of a shard.
+async fn live(birth: Birth) -> io::Result<()> {
+    let started = birth.ends.started.clone();
+    let (driver, wake) = match come_up(birth).await {
+        Ok(Some(driver)) => driver,
+        Ok(None) => return Ok(()),
+        Err(error) => {
+            // As above.
+            let _ = started.send(Err(error));
+            return Ok(());
+        }
+    };
+    drop(started);
+    let event_fd = clone_event_fd(&driver.borrow().ring)?;
+    glommio::spawn_local(hear(event_fd, Rc::clone(&wake))).detach();
+    let handshakes = Rc::new(Wake::default());
+    let shares = driver.borrow().shares;
+    let queue = glommio::executor().create_task_queue(
+        Shares::Static(shares.1),
+        Latency::NotImportant,
+        "handshakes",
+    );
+    let steps = driver::run_handshakes(Rc::clone(&driver), Rc::clone(&handshakes));
+    glommio::spawn_local_into(steps, queue)
+        .map_err(|error| io::Error::other(error.to_string()))?
+        .detach();
+    driver::run(driver, wake, handshakes).await
+}
+
+/// Opens the ring and the listeners, fills the shard, joins the others. None when the gateway has
+/// given up meanwhile.
+async fn come_up(birth: Birth) -> Result<Option<(Rc<RefCell<Driver>>, Rc<Wake>)>, StartError> {
+    let mut ring = DeviceRing::new(birth.ring)?;
+    let placement = birth.parts.placement;
+    let mut shard = Shard::new(birth.parts, birth.clock.now());
+    if let Some(loader) = birth.loader {
+        fill(&mut shard, &loader, placement, birth.id)?;
+    }
+    for &address in &birth.listen {
+        let listening = listen(address, i32::try_from(birth.backlog).unwrap_or(i32::MAX))
+            .and_then(|listener| ring.add_listener(listener, ACCEPTS));
+        listening.map_err(|cause| StartError::Listen { address, cause })?;
+    }
+    let Ends { office, news, to_control, port, started } = birth.ends;
+    let said = started.send(Ok(Started::now(birth.id, &ring)?));
+    let (Ok(()), Ok(store)) = (said, port.recv()) else { return Ok(None) };
+    let driver = Rc::new(RefCell::new(Driver {
+        shard,
+        ring,
+        clock: birth.clock,
+        handover: Handover::default(),
+        outboxes: Vec::new(),
+        inbox: VecDeque::new(),
+        store,
+        channels: Channels::default(),
+        news,
+        to_control,
+        commands: Vec::new(),
+        shares: birth.shares,
+        stop_by: None,
+    }));
+    let wake = Rc::new(Wake::default());
+    join_the_others(&driver, &wake, office).await;
+    let serves = Started::now(birth.id, &driver.borrow().ring)?;
+    Ok(started.send(Ok(serves)).is_ok().then_some((driver, wake)))
+}
+
+/// Connects the channels to and from the other shards. Each waits for its other end.
+async fn join_the_others(driver: &Rc<RefCell<Driver>>, wake: &Rc<Wake>, office: PostOffice) {
+    for (from, receiver) in office.receivers {
+        let (driver, wake) = (Rc::clone(driver), Rc::clone(wake));
+        glommio::spawn_local(async move {
+            let receiver = receiver.connect().await;
+            while let Some(mail) = receiver.recv().await {
+                driver.borrow_mut().inbox.push_back((from, mail));
+                wake.call();
+            }
+        })
+        .detach();
+    }
+    for (to, sender) in office.senders {
+        let sender = sender.connect().await;
+        driver.borrow_mut().outboxes.push(Outbox::new(to, sender));
+    }
+}
+
+/// Reads the partitions of a shard. They are neighbours.
+fn fill(
+    shard: &mut Shard,
+    loader: &Loader,
+    placement: Placement,
+    id: ShardId,
+) -> Result<(), StartError> {
+    let mut partitions = placement.partitions_of(id);
+    let Some(first) = partitions.next() else { return Ok(()) };
+    let last: PartitionId = partitions.last().unwrap_or(first);
+    let mut result = Ok(());
+    loader.load_range(first..=last, &mut |key, value| {
+        if result.is_ok() {
+            result = shard.load(key.partition(), key.table(), key.rest(), value);
+        }
+    })?;
+    Ok(result?)
+}
