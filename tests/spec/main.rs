@@ -1,0 +1,4 @@
+//! The device reference, executed.
+
+mod smoke;
+mod vectors;
