@@ -276,9 +276,9 @@ impl Router {
         requester: &Requester,
         written: Result<(), TooLarge>,
     ) {
-        if let Err(TooLarge { bytes, limit }) = written {
+        if let Err(too_large) = written {
             self.drop_observer(key);
-            self.wire.refuse_too_large(requester, bytes, limit);
+            self.wire.refuse_too_large(requester, too_large);
         }
     }
 

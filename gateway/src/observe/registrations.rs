@@ -94,7 +94,7 @@ pub struct Observer {
 impl Observer {
     /// To whom notifications go.
     pub fn requester(&self) -> Requester {
-        Requester { connection: self.client, token: self.token, no_response: 0 }
+        Requester::new(self.client, self.token)
     }
 
     /// The next one of the same upstream.

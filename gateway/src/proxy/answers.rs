@@ -9,7 +9,7 @@ use super::{Forward, Purpose, Router, Unanswered};
 use crate::account::DeviceKey;
 use crate::connection::ConnectionId;
 use crate::reject::Reject;
-use crate::shard::wire::{Requester, TooLarge};
+use crate::shard::wire::Requester;
 
 /// Room that an answer's envelope takes in a message of the shard channel.
 const ENVELOPE_BYTES: usize = 1024;
@@ -69,8 +69,8 @@ impl Router {
                 let written = self.wire.write_bounded(forward.client, |out| {
                     translate::response(out, device, response, &leg, format);
                 });
-                if let Err(TooLarge { bytes, limit }) = written {
-                    self.wire.refuse_too_large(&requester, bytes, limit);
+                if let Err(too_large) = written {
+                    self.wire.refuse_too_large(&requester, too_large);
                 }
             }
             Err(BadAnswer) => self.wire.refuse(&requester, &Unanswered::BadAnswer.into()),
@@ -146,7 +146,8 @@ impl Router {
 
 impl Forward {
     fn requester(&self) -> Requester {
-        Requester { connection: self.client, token: self.token, no_response: self.no_response }
+        let no_response = self.no_response;
+        Requester { no_response, ..Requester::new(self.client, self.token) }
     }
 }
 

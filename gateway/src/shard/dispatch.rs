@@ -82,10 +82,7 @@ impl Shard {
             }
             Kind::UnknownMethod => {
                 let reject = Reject::method_not_allowed();
-                self.refuse(
-                    &Requester { connection: id, token: message.token, no_response: 0 },
-                    &reject,
-                )
+                self.refuse(&Requester::new(id, message.token), &reject)
             }
             Kind::Response => {
                 self.counters.responses += 1;
@@ -112,8 +109,7 @@ impl Shard {
     }
 
     fn on_request(&mut self, id: ConnectionId, request: &Request<'_>) -> Flow {
-        let requester =
-            Requester { connection: id, token: request.token, no_response: request.no_response };
+        let requester = Requester::of(id, request);
         match self.serve(id, &requester, request) {
             Ok(flow) => flow,
             Err(reject) => self.refuse(&requester, &reject),

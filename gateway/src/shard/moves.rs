@@ -49,7 +49,7 @@ impl Shard {
         let Some(mut input) = connection.input.take() else { return self.receive_again(id) };
         // The request that wanted to go is answered here, what follows is served as usual.
         if let Ok(Framed::Whole(frame, len)) = Frame::parse(&input.text, RECORD_BYTES_MAX) {
-            let requester = Requester { connection: id, token: frame.token, no_response: 0 };
+            let requester = Requester::new(id, frame.token);
             self.router.wire.refuse(&requester, &Reject::unavailable("try again"));
             input.text.drain(..len);
         }

@@ -201,7 +201,7 @@ impl Shard {
             redirect_uri: None,
         };
         cbor::encode(&mut body, &response);
-        self.router.wire.answer_cbor(requester, ResponseType::Changed, &body);
+        self.router.wire.answer_security(requester, &body);
     }
 
     /// POST `/oic/sec/session`.
@@ -251,7 +251,7 @@ impl Shard {
         let expires = self.router.accounts[key].account.expires;
         let mut body = Vec::with_capacity(32);
         cbor::encode(&mut body, &SessionResponse { expires_in: expires_in(expires, now) });
-        self.router.wire.answer_cbor(requester, ResponseType::Changed, &body);
+        self.router.wire.answer_security(requester, &body);
         Ok(Flow::Next)
     }
 
@@ -325,7 +325,7 @@ impl Shard {
                 };
             }
         }
-        self.router.wire.answer_cbor(requester, ResponseType::Changed, EMPTY_MAP);
+        self.router.wire.answer_security(requester, EMPTY_MAP);
         Ok(Flow::Next)
     }
 
@@ -384,7 +384,7 @@ impl Shard {
             expires_in: expires_in(expires, self.now.unix),
         };
         cbor::encode(&mut body, &response);
-        self.router.wire.answer_cbor(requester, ResponseType::Changed, &body);
+        self.router.wire.answer_security(requester, &body);
         // A live session takes over the new expiry at once.
         if let Some(connection) = self.router.accounts[key].connection {
             self.schedule(connection);
