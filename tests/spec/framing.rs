@@ -224,7 +224,8 @@ fn a_request_may_have_a_token_of_any_length() {
 fn unknown_paths_are_4_01_without_session_and_4_04_with_one() {
     let world = World::new();
     let user = world.user();
-    for path in ["/", "/oic", "/oic/d", "/oic/sec", "/oic/sec/acl2", "/oic/res/", "/OIC/res", "/a"] {
+    for path in ["/", "/oic", "/oic/d", "/oic/sec", "/oic/sec/acl2", "/oic/res/", "/OIC/res", "/a"]
+    {
         let peer = world.connect();
         peer.expect(get(path), Unauthorized);
         assert!(!peer.is_connected(), "{path}");

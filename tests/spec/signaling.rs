@@ -349,18 +349,17 @@ fn a_stop_releases_everybody_one_after_the_other_and_closes_those_who_stay() {
 #[test]
 fn a_peer_that_was_released_gets_its_open_answers_and_is_not_served_any_more() {
     let world = World::new();
-    let (device, client) = device_and_client(&world);
-    // The device is told last: it connected first, but the order is that of the slots.
+    let user = world.user();
+    // Those who connected first are told first.
+    let (client, device) = (user.signed_in_client(), user.signed_in_device());
     let token = client.send(get(&device.path("/a")));
     let request = device.expect_request("/a");
     world.drain(4);
-    let first = if client.next().is_some() { &client } else { &device };
-    first.send(get("/oic/res"));
-    first.expect_silence();
-    if first.id == client.id {
-        device.respond_content(&request, b"\xa0");
-        assert_eq!(client.answer_to(token).expect("the open answer").code, Content);
-    }
+    assert_eq!(client.take().code, SignalCode::Release.code());
+    client.send(get("/oic/res"));
+    client.expect_silence();
+    device.respond_content(&request, b"\xa0");
+    assert_eq!(client.answer_to(token).expect("the open answer").code, Content);
     world.advance_secs(10);
     assert!(!client.is_connected() && !device.is_connected());
 }

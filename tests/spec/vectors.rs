@@ -5,7 +5,7 @@ use gateway::config::Limits;
 use gateway::directory::discovery::{self, Endpoint, Shape};
 use gateway::directory::publish::publish;
 use gateway::directory::query::Query;
-use gateway::proxy::translate::{self, ClientLeg, DeviceObserve};
+use gateway::proxy::translate::{self, Audience, ClientLeg};
 use gateway::reject::Reject;
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
@@ -185,11 +185,11 @@ fn with_message<R>(name: &str, use_it: impl FnOnce(&Message<'_>) -> R) -> R {
     use_it(&Message::parse(frame).expect("the vector is well-formed"))
 }
 
-fn assert_request_translated(from: &str, to: &str, observe: DeviceObserve) {
+fn assert_request_translated(from: &str, to: &str, audience: Audience) {
     assert_written(to, |out, token| {
         with_message(from, |message| {
             let Kind::Request(method) = message.code.kind() else { panic!("{from}") };
-            translate::request(out, token, &Request::parse(method, message), observe);
+            translate::request(out, token, &Request::parse(method, message), audience);
         });
     });
 }
@@ -207,10 +207,10 @@ fn assert_response_translated(from: &str, to: &str, observe: Option<u32>) {
 /// Device reference 18, Routing and observation.
 #[test]
 fn requests_and_responses_are_translated_as_the_vectors_say() {
-    assert_request_translated("RTE-1", "RTE-2", DeviceObserve::None);
+    assert_request_translated("RTE-1", "RTE-2", Audience::Client);
     assert_response_translated("RTE-3", "RTE-4", None);
-    assert_request_translated("RTE-5", "RTE-6", DeviceObserve::None);
-    assert_request_translated("OBS-1", "OBS-2", DeviceObserve::Register);
+    assert_request_translated("RTE-5", "RTE-6", Audience::Client);
+    assert_request_translated("OBS-1", "OBS-2", Audience::Registration);
     assert_response_translated("OBS-3", "OBS-3K", Some(1));
     assert_response_translated("OBS-4", "OBS-5", Some(2));
     assert_response_translated("OBS-4", "OBS-7", None);

@@ -10,7 +10,7 @@ use crate::connection::close::Closing;
 use crate::connection::signaling::{PING_TOKEN, SIGNAL_TOKEN};
 use crate::connection::tls::Transport;
 use crate::connection::{CloseReason, ConnectionId, Phase};
-use crate::limits::{FLUSH, PONG, REPAIR, SEND, TOKEN_GRACE};
+use crate::limits::{FLUSH, LINGER, PONG, REPAIR, SEND, TOKEN_GRACE};
 use crate::proxy::Unanswered;
 use crate::session::Session;
 
@@ -26,6 +26,18 @@ impl Shard {
         let idle = self.router.wire.connections.get(id).is_some_and(|c| c.output.is_idle());
         if idle {
             self.end(id, reason, Closing::Orderly);
+        }
+    }
+
+    /// The peer has said Release: the answers that it still waits for go out, then the connection
+    /// ends (device reference 2.5).
+    pub(super) fn on_release(&mut self, id: ConnectionId) {
+        let reason = CloseReason::PeerReleased;
+        if self.router.wire.connections.get(id).is_some_and(|c| c.requests > 0) {
+            let longest = self.router.timers.request + LINGER;
+            self.close_after(id, reason, longest, false);
+        } else {
+            self.finish(id, reason);
         }
     }
 
@@ -160,6 +172,8 @@ impl Shard {
                 true => self.end(id, reason, Closing::Reset),
                 false => self.finish(id, reason),
             },
+            // Whether it arrives is not for this shard to say any more.
+            Phase::Moving { .. } if connection.is_gone() => {}
             Phase::SignedIn | Phase::Moving { .. } if connection.heard + timers.idle <= now => {
                 self.finish(id, CloseReason::Idle);
             }
@@ -194,6 +208,7 @@ impl Shard {
     /// The gateway is stopping: says Release to everybody, spread over some time, because devices are
     /// back within two seconds (device reference 2.5).
     pub(super) fn on_drain(&mut self, over_secs: u32) {
+        self.stopping = Some(over_secs);
         let ids: Vec<_> = self.router.wire.connections.iter().map(|(id, _)| id).collect();
         let over = std::time::Duration::from_secs(u64::from(over_secs));
         let count = ids.len().max(1) as u32;
@@ -201,6 +216,13 @@ impl Shard {
         self.drain_step = over / count;
         self.drain_next = self.now.instant;
         self.drain_some();
+    }
+
+    /// A connection has come back or arrived, which has not been told that the gateway stops.
+    pub(super) fn drain_too(&mut self, id: ConnectionId) {
+        if self.stopping.is_some() {
+            self.draining.insert(0, id);
+        }
     }
 
     /// Says Release to those whose turn it is.
@@ -212,14 +234,10 @@ impl Shard {
             let phase = self.router.wire.connections.get(id).map(|connection| connection.phase);
             match phase {
                 Some(Phase::Open { .. } | Phase::SignedIn) => {
+                    let hold_off = self.stopping.filter(|&secs| secs > 0);
+                    let text = "the cloud is restarting";
                     self.router.wire.write(id, |out| {
-                        signal::write_release(
-                            out,
-                            SIGNAL_TOKEN,
-                            None,
-                            None,
-                            "the cloud is restarting",
-                        );
+                        signal::write_release(out, SIGNAL_TOKEN, None, hold_off, text);
                     });
                     self.close_after(id, CloseReason::Stopping, FLUSH, false);
                 }

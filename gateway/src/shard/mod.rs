@@ -112,6 +112,8 @@ pub struct Shard {
     epoch: u32,
     /// Expired tokens are being removed.
     expiring: bool,
+    /// The gateway is stopping, and this is how many seconds it takes for it.
+    stopping: Option<u32>,
     /// Those who are still to be told that the gateway stops, the next one last.
     draining: Vec<ConnectionId>,
     drain_step: Duration,
@@ -165,6 +167,7 @@ impl Shard {
             now,
             epoch,
             expiring: false,
+            stopping: None,
             draining: Vec::new(),
             drain_step: Duration::ZERO,
             drain_next: now.instant,
@@ -251,7 +254,8 @@ impl Shard {
 
     fn on_accepted(&mut self, id: ConnectionId, peer: std::net::SocketAddr, listener: Listener) {
         self.counters.accepted += 1;
-        let handshake = if self.is_full() { None } else { self.acceptor.accept().ok() };
+        let turned_away = self.is_full() || self.stopping.is_some();
+        let handshake = if turned_away { None } else { self.acceptor.accept().ok() };
         let Some(handshake) = handshake else {
             // A reset before the handshake costs the device least and us nothing.
             self.counters.closed[CloseReason::Overloaded as usize] += 1;
@@ -271,13 +275,18 @@ impl Shard {
     }
 
     /// Sees to what the input has left behind: requests that lost their device, connections that
-    /// cannot go on.
+    /// cannot go on, and those that have nothing left to wait for.
     fn settle(&mut self) {
         self.drain_some();
         loop {
             self.settle_unanswered();
-            let Some((id, reason)) = self.router.wire.poll_broken() else { break };
-            self.end(id, reason, Closing::Reset);
+            if let Some((id, reason)) = self.router.wire.poll_broken() {
+                self.end(id, reason, Closing::Reset);
+            } else if let Some(id) = self.router.wire.poll_released() {
+                self.finish(id, CloseReason::PeerReleased);
+            } else {
+                break;
+            }
         }
     }
 

@@ -52,6 +52,8 @@ pub struct Wire {
     dirty: Vec<ConnectionId>,
     /// They are to be ended: TLS cannot go on, or the peer does not read.
     broken: Vec<(ConnectionId, CloseReason)>,
+    /// Their peers have said Release, and have all their answers now.
+    released: Vec<ConnectionId>,
     send_queue_bytes_max: usize,
     payload_bytes_assumed: u32,
 }
@@ -65,6 +67,7 @@ impl Wire {
             scratch: Vec::new(),
             dirty: Vec::new(),
             broken: Vec::new(),
+            released: Vec::new(),
             send_queue_bytes_max: limits.send_queue_bytes_max,
             payload_bytes_assumed: limits.peer_payload_bytes_assumed,
         }
@@ -219,6 +222,27 @@ impl Wire {
     /// A connection that has to be ended, and why.
     pub fn poll_broken(&mut self) -> Option<(ConnectionId, CloseReason)> {
         self.broken.pop()
+    }
+
+    /// A request of this peer is under way: its answer comes later.
+    pub fn request_begun(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.requests = connection.requests.saturating_add(1);
+        }
+    }
+
+    /// A request that was under way has its answer, or never gets one.
+    pub fn request_ended(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        connection.requests = connection.requests.saturating_sub(1);
+        if connection.requests == 0 && connection.is_released() {
+            self.released.push(id);
+        }
+    }
+
+    /// A connection whose peer has said Release and has all its answers now.
+    pub fn poll_released(&mut self) -> Option<ConnectionId> {
+        self.released.pop()
     }
 
     /// Takes a connection out of the table.
