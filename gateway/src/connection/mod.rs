@@ -131,7 +131,7 @@ pub struct Connection {
     pub heard: Instant,
     /// A Ping of ours is unanswered since then.
     pub pinged: Option<Instant>,
-    /// Requests of this peer that are under way.
+    /// Requests of this peer that are under way: towards devices or the store.
     pub requests: u16,
     /// First observation that this peer has made.
     pub observations: Option<crate::observe::ObserverKey>,
@@ -195,6 +195,12 @@ impl Connection {
     /// Whether requests of the peer are still served.
     pub fn is_served(&self) -> bool {
         matches!(self.phase, Phase::Open { .. } | Phase::SignedIn) && !self.parked
+    }
+
+    /// Whether the peer has said Release, and may still be owed answers.
+    pub fn is_released(&self) -> bool {
+        let released = CloseReason::PeerReleased;
+        matches!(self.phase, Phase::Closing { reason, when_sent: false, .. } if reason == released)
     }
 
     /// When something has to be done about it if nothing happens before.

@@ -13,6 +13,8 @@ use super::ConnectionId;
 pub enum Signalled {
     /// The connection goes on.
     Next,
+    /// The peer says goodbye: its open answers go out, then the connection ends.
+    Release,
     /// The connection ends for this reason; an Abort was sent where one is due.
     End(CloseReason),
 }
@@ -28,15 +30,11 @@ pub const PING_TOKEN: Token = Token::from_u64(0x6f63_662d_7069_6e67);
 pub fn receive(wire: &mut Wire, id: ConnectionId, message: &Message<'_>) -> Signalled {
     match Signal::parse(message) {
         Err(BadSignalOption { number, in_csm }) => {
-            let bad_csm_option = in_csm.then_some(number);
-            wire.write(id, |out| {
-                signal::write_abort(
-                    out,
-                    SIGNAL_TOKEN,
-                    bad_csm_option,
-                    "unknown critical signal option",
-                );
-            });
+            let (option, text) = match in_csm {
+                true => (Some(number), "unknown CSM option"),
+                false => (None, "unknown critical signal option"),
+            };
+            wire.write(id, |out| signal::write_abort(out, SIGNAL_TOKEN, option, text));
             Signalled::End(CloseReason::BadSignal)
         }
         Ok(Signal::Csm { max_message_size, block_wise_transfer }) => {
@@ -58,7 +56,7 @@ pub fn receive(wire: &mut Wire, id: ConnectionId, message: &Message<'_>) -> Sign
             }
             Signalled::Next
         }
-        Ok(Signal::Release) => Signalled::End(CloseReason::PeerReleased),
+        Ok(Signal::Release) => Signalled::Release,
         Ok(Signal::Abort) => Signalled::End(CloseReason::PeerAborted),
         Ok(Signal::Unknown) => Signalled::Next,
     }

@@ -18,7 +18,7 @@ use crate::account::DeviceKey;
 use crate::connection::ConnectionId;
 use crate::limits::NOTIFICATION_FRESH;
 use crate::proxy::answers::passable;
-use crate::proxy::translate::{self, BadAnswer, ClientLeg, DeviceObserve, client_format};
+use crate::proxy::translate::{self, Audience, BadAnswer, ClientLeg, client_format};
 use crate::proxy::{Purpose, Router, Unanswered};
 use crate::reject::Reject;
 use crate::shard::wire::{Requester, TooLarge};
@@ -35,6 +35,9 @@ pub enum Deregistered {
     PlainGet,
 }
 
+/// A token belongs to one observation at a time (device reference 11.3).
+pub const TOKEN_IN_USE: Reject = Reject::bad_request("the token belongs to an observation");
+
 impl Router {
     /// A client registers, or registers again (device reference 11.1, 11.3).
     pub fn register(
@@ -48,12 +51,12 @@ impl Router {
             let upstream = self.observations.observer(observer).upstream;
             let known = self.observations.upstream(upstream);
             if known.device != device || known.target != target {
-                return Err(Reject::bad_request("the token belongs to an observation"));
+                return Err(TOKEN_IN_USE);
             }
             return self.show_state(observer, device, request);
         }
         self.check_client(client)?;
-        self.check_observations(client, device)?;
+        self.check_observations_of(client)?;
         match self.observations.find(self.accounts[device].traffic.upstreams, &target) {
             Some(upstream) => {
                 let observer = self.add_observer(upstream, client, request);
@@ -63,16 +66,26 @@ impl Router {
         }
     }
 
-    fn check_observations(&self, client: ConnectionId, device: DeviceKey) -> Result<(), Reject> {
+    fn check_observations_of(&self, client: ConnectionId) -> Result<(), Reject> {
         let count = self.wire.connections.get(client).map_or(0, |client| client.observation_count);
         if usize::from(count) >= self.limits.observations_per_client_max {
             return Err(Reject::unavailable("too many observations"));
         }
-        let on_device = self.accounts[device].traffic.upstream_count;
-        if usize::from(on_device) >= self.limits.observations_per_device_max {
+        Ok(())
+    }
+
+    fn check_observations_on(&self, device: DeviceKey) -> Result<(), Reject> {
+        let count = self.accounts[device].traffic.upstream_count;
+        if usize::from(count) >= self.limits.observations_per_device_max {
             return Err(Reject::unavailable("too many observations on the device"));
         }
         Ok(())
+    }
+
+    /// Whether a token of a client belongs to an observation of its, so that nothing else may have
+    /// it (device reference 11.3).
+    pub fn is_observed_with(&self, client: ConnectionId, token: Token) -> bool {
+        self.observer_of(client, token).is_some()
     }
 
     fn observer_of(&self, client: ConnectionId, token: Token) -> Option<ObserverKey> {
@@ -90,12 +103,13 @@ impl Router {
         request: &Request<'_>,
         target: Target,
     ) -> Result<(), Reject> {
+        self.check_observations_on(device)?;
         let traffic = &mut self.accounts[device].traffic;
         let upstream = self.observations.add_upstream(device, target, &mut traffic.upstreams);
         traffic.upstream_count += 1;
         let until = self.now + self.timers.request;
         let asked = self.ask(device, Purpose::Observe(upstream), until, |out, token| {
-            translate::request(out, token, request, DeviceObserve::Register);
+            translate::request(out, token, request, Audience::Registration);
         });
         match asked {
             Ok(exchange) => {
@@ -152,7 +166,7 @@ impl Router {
         let until = self.now + self.timers.request;
         let purpose = Purpose::Join { observer, serial, device };
         let asked = self.ask(device, purpose, until, |out, token| {
-            translate::request(out, token, request, DeviceObserve::None);
+            translate::request(out, token, request, Audience::Observers);
         });
         if let Err(error) = asked {
             self.drop_observer(observer);
@@ -165,15 +179,16 @@ impl Router {
     pub(crate) fn joined(&mut self, key: ObserverKey, serial: u32, response: &Response<'_>) {
         let Some(observer) = self.observations.current(key, serial) else { return };
         let upstream = observer.upstream;
+        if passable(response, None).is_err() {
+            return self.not_joined(key, serial, Unanswered::BadAnswer);
+        }
         if !response.code.is_success() {
-            self.send_response(key, response, Observed::No);
-            self.drop_observer(key);
-            return;
+            let observer = self.take_observer(key);
+            self.send_last(&observer, response);
+            return self.cancel_unobserved(observer.upstream);
         }
-        if let Some(latest) = Latest::of(response, self.now) {
-            self.observations.set_latest(upstream, latest);
-        }
-        self.send_response(key, response, Observed::Yes);
+        self.observations.update_latest(upstream, response, self.now);
+        self.send_notification(key, response);
     }
 
     /// The device did not give the present state.
@@ -189,53 +204,49 @@ impl Router {
     pub(crate) fn notified(&mut self, key: UpstreamKey, response: &Response<'_>) {
         let upstream = self.observations.upstream(key);
         let (first, device) = (!upstream.running, upstream.device);
-        let (instance, exchange) = (upstream.target.instance(), upstream.exchange);
-        let goes_on = response.code.is_success() && response.observe.is_some();
-        if let Err(BadAnswer) = passable(response, None) {
-            self.close_upstream_exchange(key);
-            self.end_upstream(key, &Unanswered::BadAnswer.into());
-        } else if goes_on {
+        let instance = upstream.target.instance();
+        if passable(response, None).is_err() {
+            return self.call_off(key, &Unanswered::BadAnswer.into());
+        }
+        self.project(device, instance, response);
+        if response.code.is_success() && response.observe.is_some() {
             self.observations.set_running(key);
-            if let Some(exchange) = exchange {
+            if let Some(exchange) = self.observations.upstream(key).exchange {
                 self.exchanges.keep(exchange);
             }
-            self.project(device, instance, response);
             self.observations.update_latest(key, response, self.now);
-            self.tell_observers(key, response, Observed::Yes);
+            self.tell_observers(key, response);
         } else {
             self.close_upstream_exchange(key);
-            self.project(device, instance, response);
-            self.tell_observers(key, response, Observed::No);
-            self.end_quietly(key);
+            while let Some(observer) = self.next_observer(key) {
+                self.send_last(&observer, response);
+            }
+            self.remove_upstream(key);
         }
         if first {
             self.make_room(device);
         }
     }
 
-    fn tell_observers(&mut self, key: UpstreamKey, response: &Response<'_>, observed: Observed) {
+    fn tell_observers(&mut self, key: UpstreamKey, response: &Response<'_>) {
+        let is_kept = self.observations.upstream(key).latest.is_some();
         let mut next = self.observations.upstream(key).observers;
         while let Some(observer) = next {
             next = self.observations.observer(observer).next_of_upstream();
             let client = self.observations.observer(observer).client;
             // Who is behind with reading gets the newest state later: it is state, not events.
-            let later = observed == Observed::Yes
-                && self.wire.is_slow(client)
-                && self.observations.upstream(key).latest.is_some();
-            if later {
+            if is_kept && self.wire.is_slow(client) {
                 self.observations.mark_stale(observer);
             } else {
-                self.send_response(observer, response, observed);
+                self.send_notification(observer, response);
             }
         }
     }
 
-    /// Sends a device's response to an observer.
-    fn send_response(&mut self, key: ObserverKey, response: &Response<'_>, observed: Observed) {
-        let observe = match observed {
-            Observed::Yes => Some(self.observations.count(key)),
-            Observed::No => None,
-        };
+    /// Sends a device's response to an observer who goes on observing.
+    fn send_notification(&mut self, key: ObserverKey, response: &Response<'_>) {
+        let observe = Some(self.observations.count(key));
+        self.observations.mark_fresh(key);
         let observer = self.observations.observer(key);
         let (client, requester) = (observer.client, observer.requester());
         let leg = ClientLeg { token: observer.token, accept: observer.accept, observe };
@@ -249,8 +260,28 @@ impl Router {
                 self.end_if_too_large(key, &requester, written);
             }
             Err(BadAnswer) => {
-                self.wire.refuse(&requester, &Unanswered::BadAnswer.into());
                 self.drop_observer(key);
+                self.wire.refuse(&requester, &Unanswered::BadAnswer.into());
+            }
+        }
+    }
+
+    /// Sends a device's response to somebody who has observed until now.
+    fn send_last(&mut self, observer: &Observer, response: &Response<'_>) {
+        let leg = ClientLeg { token: observer.token, accept: observer.accept, observe: None };
+        let device = self.observations.upstream(observer.upstream).device;
+        let device = self.accounts[device].id;
+        match client_format(response.content_format, leg.accept) {
+            Ok(format) => {
+                let written = self.wire.write_bounded(observer.client, |out| {
+                    translate::response(out, device, response, &leg, format);
+                });
+                if let Err(too_large) = written {
+                    self.wire.refuse_too_large(&observer.requester(), too_large);
+                }
+            }
+            Err(BadAnswer) => {
+                self.wire.refuse(&observer.requester(), &Unanswered::BadAnswer.into());
             }
         }
     }
@@ -258,6 +289,7 @@ impl Router {
     /// Sends the last notification to an observer.
     fn send_latest(&mut self, key: ObserverKey) {
         let observe = Some(self.observations.count(key));
+        self.observations.mark_fresh(key);
         let observer = self.observations.observer(key);
         let (client, requester) = (observer.client, observer.requester());
         let leg = ClientLeg { token: observer.token, accept: observer.accept, observe };
@@ -276,9 +308,9 @@ impl Router {
         requester: &Requester,
         written: Result<(), TooLarge>,
     ) {
-        if let Err(TooLarge { bytes, limit }) = written {
+        if let Err(too_large) = written {
             self.drop_observer(key);
-            self.wire.refuse_too_large(requester, bytes, limit);
+            self.wire.refuse_too_large(requester, too_large);
         }
     }
 
@@ -294,7 +326,6 @@ impl Router {
             .filter(|&key| self.observations.observer(key).stale)
             .collect();
         for observer in stale {
-            self.observations.mark_fresh(observer);
             self.send_latest(observer);
         }
     }
@@ -305,14 +336,18 @@ impl Router {
             return Deregistered::PlainGet;
         };
         let known = self.observations.observer(observer);
+        let requester = known.requester();
         let leg = ClientLeg { token: known.token, accept: known.accept, observe: None };
         let latest = self.observations.upstream(known.upstream).latest.clone();
         self.drop_observer(observer);
         let Some(latest) = latest else { return Deregistered::PlainGet };
         let format = client_format(latest.format, leg.accept).unwrap_or(latest.format);
-        self.wire.write(client, |out| {
+        let written = self.wire.write_bounded(client, |out| {
             translate::kept_response(out, &leg, latest.code, format, &latest.body);
         });
+        if let Err(too_large) = written {
+            self.wire.refuse_too_large(&requester, too_large);
+        }
         Deregistered::Ended
     }
 
@@ -327,6 +362,12 @@ impl Router {
 
     /// Takes an observer out. The last one takes the observation on the device with it.
     fn drop_observer(&mut self, key: ObserverKey) {
+        let observer = self.take_observer(key);
+        self.cancel_unobserved(observer.upstream);
+    }
+
+    /// Takes an observer out of the lists of its client and of what it observes.
+    fn take_observer(&mut self, key: ObserverKey) -> Observer {
         let client = self.observations.observer(key).client;
         let mut none = None;
         let list = match self.wire.connections.get_mut(client) {
@@ -336,80 +377,84 @@ impl Router {
             }
             None => &mut none,
         };
-        let observer = self.observations.remove_observer(key, list);
-        if self.observations.upstream(observer.upstream).observers.is_none() {
-            self.cancel_upstream(observer.upstream);
+        self.observations.remove_observer(key, list)
+    }
+
+    /// Takes the next observer out of those of an observation that ends.
+    fn next_observer(&mut self, key: UpstreamKey) -> Option<Observer> {
+        let next = self.observations.upstream(key).observers?;
+        Some(self.take_observer(next))
+    }
+
+    fn cancel_unobserved(&mut self, key: UpstreamKey) {
+        if self.observations.upstream(key).observers.is_none() {
+            self.cancel_upstream(key);
         }
     }
 
     /// Deregisters at the device, with the token of the registration: real devices need the same one.
-    /// The answer is absorbed.
+    /// The answer is absorbed. Nobody observes any more.
     fn cancel_upstream(&mut self, key: UpstreamKey) {
         let upstream = self.observations.upstream(key);
         let (device, exchange) = (upstream.device, upstream.exchange);
         let target = upstream.target.clone();
         let was_running = upstream.running;
         self.remove_upstream(key);
-        let Some(exchange) = exchange else {
-            // It never got as far as the device.
-            if let Some(queue) = &mut self.accounts[device].traffic.queue {
-                queue.retain(|queued| !matches!(queued.purpose, Purpose::Observe(k) if k == key));
-            }
+        let (Some(exchange), Some(connection)) = (exchange, self.accounts[device].connection)
+        else {
+            // It never got as far as the device, or the device is gone.
             return;
         };
-        let Some(connection) = self.accounts[device].connection else { return };
         let until = self.now + self.timers.request;
         let token = self.exchanges.token(exchange);
         self.exchanges.replace(exchange, Purpose::Absorb { device }, until);
         if was_running {
-            self.accounts[device].traffic.in_flight =
-                self.accounts[device].traffic.in_flight.saturating_add(1);
+            let in_flight = &mut self.accounts[device].traffic.in_flight;
+            *in_flight = in_flight.saturating_add(1);
         }
         self.wire.write(connection, |out| target.write_deregistration(out, token));
     }
 
     fn close_upstream_exchange(&mut self, key: UpstreamKey) {
-        let upstream = self.observations.upstream(key);
-        let connection = self.accounts[upstream.device].connection;
-        if let (Some(exchange), Some(connection)) = (upstream.exchange, connection) {
+        let device = self.observations.upstream(key).device;
+        let connection = self.accounts[device].connection;
+        if let (Some(exchange), Some(connection)) =
+            (self.observations.take_exchange(key), connection)
+        {
             self.close_exchange(exchange, connection);
         }
     }
 
-    /// Ends an observation for all who observe: they get this code, without Observe
-    /// (device reference 11.4). What the device is told is the caller's business.
-    pub fn end_upstream(&mut self, key: UpstreamKey, reject: &Reject) {
-        let mut next = self.observations.upstream(key).observers;
-        while let Some(observer) = next {
-            next = self.observations.observer(observer).next_of_upstream();
-            let requester = self.observations.observer(observer).requester();
-            self.wire.refuse(&requester, reject);
-        }
-        self.end_quietly(key);
-    }
-
-    /// Ends an observation without a word to those who observe.
-    fn end_quietly(&mut self, key: UpstreamKey) {
-        while let Some(observer) = self.observations.upstream(key).observers {
-            let client = self.observations.observer(observer).client;
-            let mut none = None;
-            let list = match self.wire.connections.get_mut(client) {
-                Some(connection) => {
-                    connection.observation_count = connection.observation_count.saturating_sub(1);
-                    &mut connection.observations
-                }
-                None => &mut none,
-            };
-            self.observations.remove_observer(observer, list);
-        }
+    /// Ends an observation that the device knows nothing of any more, or never has: all who observe
+    /// get this code, without Observe (device reference 11.4).
+    pub(crate) fn end_upstream(&mut self, key: UpstreamKey, reject: &Reject) {
+        self.refuse_observers(key, reject);
         self.remove_upstream(key);
     }
 
+    /// Ends an observation for all who observe, and at the device.
+    pub(crate) fn call_off(&mut self, key: UpstreamKey, reject: &Reject) {
+        self.refuse_observers(key, reject);
+        self.cancel_upstream(key);
+    }
+
+    fn refuse_observers(&mut self, key: UpstreamKey, reject: &Reject) {
+        while let Some(observer) = self.next_observer(key) {
+            self.wire.refuse(&observer.requester(), reject);
+        }
+    }
+
+    /// Takes out an observation that nobody observes, and its registration if that still waits.
     fn remove_upstream(&mut self, key: UpstreamKey) {
         let device = self.observations.upstream(key).device;
         let traffic = &mut self.accounts[device].traffic;
         traffic.upstream_count = traffic.upstream_count.saturating_sub(1);
         self.observations.remove_upstream(key, &mut traffic.upstreams);
+        let registers = |purpose: &Purpose| matches!(purpose, Purpose::Observe(k) if *k == key);
+        if let Some(queue) = &mut traffic.queue {
+            queue.retain(|queued| !registers(&queued.purpose));
+        }
+        self.unanswered.retain(|(purpose, _)| !registers(purpose));
     }
 
     /// Ends the observations on resources that a device does not publish any more, there as well as
@@ -425,27 +470,9 @@ impl Router {
             })
             .collect();
         for key in ended {
-            let mut next = self.observations.upstream(key).observers;
-            while let Some(observer) = next {
-                next = self.observations.observer(observer).next_of_upstream();
-                let requester = self.observations.observer(observer).requester();
-                self.wire.refuse(&requester, &Reject::not_found());
-            }
-            // The last observer that goes deregisters at the device.
-            while let Some(observer) =
-                self.observations.find_upstream(key).and_then(|upstream| upstream.observers)
-            {
-                self.drop_observer(observer);
-            }
+            self.call_off(key, &Reject::not_found());
         }
     }
-}
-
-/// Whether an answer belongs to an observation that goes on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Observed {
-    Yes,
-    No,
 }
 
 impl Latest {

@@ -94,7 +94,7 @@ pub struct Observer {
 impl Observer {
     /// To whom notifications go.
     pub fn requester(&self) -> Requester {
-        Requester { connection: self.client, token: self.token, no_response: 0 }
+        Requester::new(self.client, self.token)
     }
 
     /// The next one of the same upstream.
@@ -228,16 +228,6 @@ impl Observations {
         &self.upstreams[key]
     }
 
-    /// The observation, if there still is one.
-    pub fn find_upstream(&self, key: UpstreamKey) -> Option<&Upstream> {
-        self.upstreams.get(key)
-    }
-
-    /// The device of an observation that may have ended.
-    pub fn device(&self, key: UpstreamKey) -> Option<DeviceKey> {
-        self.upstreams.get(key).map(|upstream| upstream.device)
-    }
-
     /// The observer.
     pub fn observer(&self, key: ObserverKey) -> &Observer {
         &self.observers[key]
@@ -255,14 +245,14 @@ impl Observations {
         }
     }
 
+    /// The exchange of an observation, which is about to be closed.
+    pub fn take_exchange(&mut self, key: UpstreamKey) -> Option<ExchangeKey> {
+        self.upstreams.get_mut(key)?.exchange.take()
+    }
+
     /// The device has accepted the observation.
     pub fn set_running(&mut self, key: UpstreamKey) {
         self.upstreams[key].running = true;
-    }
-
-    /// Keeps a representation.
-    pub fn set_latest(&mut self, key: UpstreamKey, latest: Latest) {
-        self.upstreams[key].latest = Some(latest);
     }
 
     /// Keeps the representation of a response, in the memory of the last one.

@@ -8,8 +8,9 @@ use super::translate::{self, BadAnswer, ClientLeg, client_format};
 use super::{Forward, Purpose, Router, Unanswered};
 use crate::account::DeviceKey;
 use crate::connection::ConnectionId;
+use crate::connection::exchanges::ExchangeKey;
 use crate::reject::Reject;
-use crate::shard::wire::{Requester, TooLarge};
+use crate::shard::wire::Requester;
 
 /// Room that an answer's envelope takes in a message of the shard channel.
 const ENVELOPE_BYTES: usize = 1024;
@@ -57,7 +58,7 @@ impl Router {
     }
 
     fn answer_client(&mut self, forward: &Forward, response: &Response<'_>) {
-        self.request_ended(forward.client);
+        self.wire.request_ended(forward.client);
         let requester = forward.requester();
         if requester.suppresses(response.code) {
             return;
@@ -69,18 +70,11 @@ impl Router {
                 let written = self.wire.write_bounded(forward.client, |out| {
                     translate::response(out, device, response, &leg, format);
                 });
-                if let Err(TooLarge { bytes, limit }) = written {
-                    self.wire.refuse_too_large(&requester, bytes, limit);
+                if let Err(too_large) = written {
+                    self.wire.refuse_too_large(&requester, too_large);
                 }
             }
             Err(BadAnswer) => self.wire.refuse(&requester, &Unanswered::BadAnswer.into()),
-        }
-    }
-
-    /// A client's request is not under way any more.
-    fn request_ended(&mut self, client: ConnectionId) {
-        if let Some(client) = self.wire.connections.get_mut(client) {
-            client.requests = client.requests.saturating_sub(1);
         }
     }
 
@@ -106,7 +100,7 @@ impl Router {
     pub fn settle_unanswered(&mut self, purpose: Purpose, why: Unanswered) {
         match purpose {
             Purpose::Forward(forward) => {
-                self.request_ended(forward.client);
+                self.wire.request_ended(forward.client);
                 self.wire.refuse(&forward.requester(), &Reject::from(why));
             }
             Purpose::Command { channel, request, .. } => {
@@ -123,30 +117,40 @@ impl Router {
     /// finds nobody.
     pub fn expire_requests(&mut self) {
         while let Some(key) = self.exchanges.next_due(self.now) {
-            let Some(connection) = self.exchanges.get(key).map(|exchange| exchange.connection)
-            else {
-                continue;
-            };
-            let Some(purpose) = self.close_exchange(key, connection) else { continue };
-            let device = match &purpose {
-                Purpose::Forward(forward) => Some(forward.device),
-                Purpose::Command { device, .. }
-                | Purpose::Fetch { device, .. }
-                | Purpose::Join { device, .. }
-                | Purpose::Absorb { device } => Some(*device),
-                Purpose::Observe(upstream) => self.observations.device(*upstream),
-            };
-            self.unanswered.push_back((purpose, Unanswered::TimedOut));
-            if let Some(device) = device {
-                self.make_room(device);
-            }
+            self.give_up(key, Unanswered::TimedOut);
+        }
+    }
+
+    /// A device answers with something that is no response. Returns whether somebody waited.
+    pub fn respond_badly(&mut self, connection: ConnectionId, token: Token) -> bool {
+        let found = self.exchanges.find(connection, token);
+        if let Some(key) = found {
+            self.give_up(key, Unanswered::BadAnswer);
+        }
+        found.is_some()
+    }
+
+    /// Ends a request that gets no response, or none that is one.
+    fn give_up(&mut self, key: ExchangeKey, why: Unanswered) {
+        let Some(exchange) = self.exchanges.get(key) else { return };
+        // The device may have registered the observation all the same: it is told to forget it.
+        if let Purpose::Observe(upstream) = exchange.purpose {
+            return self.call_off(upstream, &Reject::from(why));
+        }
+        let connection = exchange.connection;
+        let Some(purpose) = self.close_exchange(key, connection) else { return };
+        let device = purpose.device();
+        self.settle_unanswered(purpose, why);
+        if let Some(device) = device {
+            self.make_room(device);
         }
     }
 }
 
 impl Forward {
     fn requester(&self) -> Requester {
-        Requester { connection: self.client, token: self.token, no_response: self.no_response }
+        let no_response = self.no_response;
+        Requester { no_response, ..Requester::new(self.client, self.token) }
     }
 }
 

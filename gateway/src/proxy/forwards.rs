@@ -5,7 +5,7 @@ use shared::coap::write::replace_token;
 use shared::coap::{Request, ResponseType, Token};
 use shared::time::Instant;
 
-use super::translate::{self, DeviceObserve, OwnRequest};
+use super::translate::{self, Audience, OwnRequest};
 use super::{Forward, Purpose, Queued, Router, Unanswered};
 use crate::account::DeviceKey;
 use crate::connection::ConnectionId;
@@ -64,11 +64,9 @@ impl Router {
         });
         let until = self.now + self.timers.request;
         self.ask(device, purpose, until, |out, token| {
-            translate::request(out, token, request, DeviceObserve::None);
+            translate::request(out, token, request, Audience::Client);
         })?;
-        if let Some(client) = self.wire.connections.get_mut(client) {
-            client.requests += 1;
-        }
+        self.wire.request_begun(client);
         Ok(())
     }
 

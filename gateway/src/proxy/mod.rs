@@ -70,6 +70,20 @@ pub enum Purpose {
     },
 }
 
+impl Purpose {
+    /// The device that was asked; for an observation that is known where the observation is.
+    pub fn device(&self) -> Option<DeviceKey> {
+        match self {
+            Self::Forward(forward) => Some(forward.device),
+            Self::Command { device, .. }
+            | Self::Fetch { device, .. }
+            | Self::Join { device, .. }
+            | Self::Absorb { device } => Some(*device),
+            Self::Observe(_) => None,
+        }
+    }
+}
+
 /// A client's request on its way.
 #[derive(Clone, Copy, Debug)]
 pub struct Forward {

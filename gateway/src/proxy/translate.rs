@@ -3,28 +3,30 @@
 
 use shared::coap::option::{OCF_ACCEPT_VERSION, OCF_CONTENT_VERSION, OCF_VERSION_1_0_0};
 use shared::coap::request::{CBOR, OCF_CBOR};
-use shared::coap::{CoapOption, Code, MessageWriter, Request, RequestType, Response, Token};
+use shared::coap::{CoapOption, Code, MessageWriter, Opt, Request, RequestType, Response, Token};
 use shared::ids::DeviceId;
 
-/// What the device leg says about observation.
+/// For whom a client's request is passed on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum DeviceObserve {
-    /// Nothing.
-    None,
-    /// Register.
-    Register,
+pub enum Audience {
+    /// For that client alone: its ETags go along, and 2.03 is an answer for it.
+    Client,
+    /// For all who observe the same.
+    Observers,
+    /// For all who are going to: it registers.
+    Registration,
 }
 
 /// Writes a client's request as the device gets it: without the device id, with a token of ours, and
 /// only with options that real devices understand (device reference 1.3, rule 4).
-pub fn request(out: &mut Vec<u8>, token: Token, from: &Request<'_>, observe: DeviceObserve) {
+pub fn request(out: &mut Vec<u8>, token: Token, from: &Request<'_>, audience: Audience) {
     let mut message = MessageWriter::new(out, from.method, token);
-    if from.method == RequestType::Get {
-        for option in from.options.filter(|option| option.name() == CoapOption::ETag) {
+    if from.method == RequestType::Get && audience == Audience::Client {
+        for option in from.options.filter(is_etag) {
             message.named(CoapOption::ETag, option.value);
         }
     }
-    if observe == DeviceObserve::Register {
+    if audience == Audience::Registration {
         message.named(CoapOption::Observe, &[]);
     }
     message.path(from.path().skip(1));
@@ -122,7 +124,9 @@ pub fn response(
     format: Option<u16>,
 ) {
     let mut message = MessageWriter::new(out, from.code, to.token);
-    copy(&mut message, from, CoapOption::ETag);
+    for option in from.options.filter(is_etag) {
+        message.named(CoapOption::ETag, option.value);
+    }
     if let Some(value) = to.observe {
         message.option_uint(CoapOption::Observe.into(), value);
     }
@@ -135,11 +139,17 @@ pub fn response(
     }
     copy(&mut message, from, CoapOption::MaxAge);
     copy(&mut message, from, CoapOption::LocationQuery);
-    if format == Some(OCF_CBOR) && !from.payload.is_empty() {
-        message.option_uint(OCF_CONTENT_VERSION, u32::from(OCF_VERSION_1_0_0));
+    let added = (!from.payload.is_empty()).then_some(OCF_VERSION_1_0_0);
+    if let (Some(OCF_CBOR), Some(version)) = (format, from.content_version.or(added)) {
+        message.option_uint(OCF_CONTENT_VERSION, u32::from(version));
     }
     message.payload(from.payload);
     message.finish();
+}
+
+/// An ETag of a legal length; others are ignored, as everything elective that is malformed.
+fn is_etag(option: &Opt<'_>) -> bool {
+    option.name() == CoapOption::ETag && (1..=8).contains(&option.value.len())
 }
 
 fn copy(message: &mut MessageWriter<'_>, from: &Response<'_>, name: CoapOption) {

@@ -17,6 +17,9 @@ impl Shard {
         change: Change,
         gate: Option<Gate>,
     ) {
+        if let Some(requester) = change.requester() {
+            self.router.wire.request_begun(requester.connection);
+        }
         let commit = self.staging.stage(change, gate);
         let batch: Batch = writes.into_iter().collect();
         self.outputs.push_back(Output::Commit { commit, batch });
@@ -41,7 +44,11 @@ impl Shard {
         if !done {
             self.counters.commits_refused += 1;
         }
+        let waits = change.requester().map(|requester| requester.connection);
         self.make(change, done);
+        if let Some(connection) = waits {
+            self.router.wire.request_ended(connection);
+        }
         if let Some(gate) = gate {
             self.reopen(gate);
         }

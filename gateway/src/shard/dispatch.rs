@@ -1,7 +1,10 @@
 //! Message to route to handler: the one large match.
 
 use shared::coap::code::Kind;
-use shared::coap::{Message, Observe, OptionFault, Request, RequestType, Response, ResponseType};
+use shared::coap::{
+    Frame, Message, MessageError, Observe, OptionFault, Request, RequestType, Response,
+    ResponseType,
+};
 use shared::ids::{DeviceId, ShardId};
 
 use super::Shard;
@@ -72,48 +75,61 @@ impl Route {
 }
 
 impl Shard {
-    /// Handles one message of a connection that is served.
-    pub(super) fn on_message(&mut self, id: ConnectionId, message: &Message<'_>) -> Flow {
-        match message.code.kind() {
+    /// Handles one frame of a connection that is served.
+    pub(super) fn on_frame(
+        &mut self,
+        id: ConnectionId,
+        frame: Frame<'_>,
+    ) -> Result<Flow, MessageError> {
+        match frame.code.kind() {
             Kind::Request(method) => {
                 self.counters.requests += 1;
-                let request = Request::parse(method, message);
-                self.on_request(id, &request)
+                let request = Request::parse(method, &Message::parse(frame)?);
+                Ok(self.on_request(id, &request))
             }
             Kind::UnknownMethod => {
+                let message = Message::parse(frame)?;
                 let reject = Reject::method_not_allowed();
-                self.refuse(
-                    &Requester { connection: id, token: message.token, no_response: 0 },
-                    &reject,
-                )
+                Ok(self.refuse(&Requester::new(id, message.token), &reject))
             }
             Kind::Response => {
+                let message = Message::parse(frame)?;
                 self.counters.responses += 1;
-                let response = Response::parse(message);
-                if !self.router.respond(id, message.token, &response) {
+                if !self.router.respond(id, message.token, &Response::parse(&message)) {
                     self.counters.responses_unexpected += 1;
                 }
-                Flow::Next
+                Ok(Flow::Next)
             }
             Kind::Signal(_) | Kind::UnknownSignal => {
-                match signaling::receive(&mut self.router.wire, id, message) {
-                    Signalled::Next => Flow::Next,
-                    Signalled::End(reason) => {
-                        self.finish(id, reason);
-                        Flow::Stop
-                    }
-                }
+                let message = Message::parse(frame)?;
+                Ok(self.on_signal(id, &message))
             }
-            Kind::Empty | Kind::Reserved => {
+            // Whatever else it carries (RFC 8323 §3.4).
+            Kind::Empty => {
                 self.counters.messages_ignored += 1;
-                Flow::Next
+                Ok(Flow::Next)
+            }
+            // Nothing, or an answer that is none (device reference 2.4, 10.3).
+            Kind::Reserved => {
+                if !self.router.respond_badly(id, frame.token) {
+                    self.counters.messages_ignored += 1;
+                }
+                Ok(Flow::Next)
             }
         }
     }
 
+    fn on_signal(&mut self, id: ConnectionId, message: &Message<'_>) -> Flow {
+        match signaling::receive(&mut self.router.wire, id, message) {
+            Signalled::Next => return Flow::Next,
+            Signalled::Release => self.on_release(id),
+            Signalled::End(reason) => self.finish(id, reason),
+        }
+        Flow::Stop
+    }
+
     fn on_request(&mut self, id: ConnectionId, request: &Request<'_>) -> Flow {
-        let requester =
-            Requester { connection: id, token: request.token, no_response: request.no_response };
+        let requester = Requester::of(id, request);
         match self.serve(id, &requester, request) {
             Ok(flow) => flow,
             Err(reject) => self.refuse(&requester, &reject),

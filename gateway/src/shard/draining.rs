@@ -21,6 +21,8 @@ pub(super) struct Drain {
     /// Between two of them.
     step: Duration,
     next: Instant,
+    /// How long all of it takes, in seconds: who is told should stay away for as long.
+    over_secs: u32,
 }
 
 impl Drain {
@@ -46,7 +48,7 @@ impl Shard {
         waiting.reverse();
         let count = u32::try_from(waiting.len().max(1)).unwrap_or(u32::MAX);
         let step = Duration::from_secs(over_secs.into()) / count;
-        self.drain = Some(Drain { waiting, step, next: self.now.instant });
+        self.drain = Some(Drain { waiting, step, next: self.now.instant, over_secs });
     }
 
     /// Whether the gateway is stopping.
@@ -71,11 +73,12 @@ impl Shard {
 
     fn release(&mut self, id: ConnectionId) {
         let Some(connection) = self.router.wire.connections.get(id) else { return };
+        let hold_off = self.drain.as_ref().map(|drain| drain.over_secs).filter(|&secs| secs > 0);
         match connection.phase {
             Phase::Open { .. } | Phase::SignedIn => {
                 self.router.wire.write(id, |out| {
                     let text = "the cloud is restarting";
-                    signal::write_release(out, SIGNAL_TOKEN, None, None, text);
+                    signal::write_release(out, SIGNAL_TOKEN, None, hold_off, text);
                 });
                 self.close_after(id, CloseReason::Stopping, FLUSH, false);
             }

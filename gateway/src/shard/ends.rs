@@ -10,7 +10,7 @@ use crate::connection::close::Closing;
 use crate::connection::signaling::PING_TOKEN;
 use crate::connection::tls::Transport;
 use crate::connection::{CloseReason, ConnectionId, Phase};
-use crate::limits::{FLUSH, PONG, REPAIR, SEND, TOKEN_GRACE};
+use crate::limits::{FLUSH, LINGER, PONG, REPAIR, SEND, TOKEN_GRACE};
 use crate::proxy::Unanswered;
 use crate::session::Session;
 
@@ -26,6 +26,18 @@ impl Shard {
         let idle = self.router.wire.connections.get(id).is_some_and(|c| c.output.is_idle());
         if idle {
             self.end(id, reason, Closing::Orderly);
+        }
+    }
+
+    /// The peer has said Release: the answers that it still waits for go out, then the connection
+    /// ends (device reference 2.5).
+    pub(super) fn on_release(&mut self, id: ConnectionId) {
+        let reason = CloseReason::PeerReleased;
+        if self.router.wire.connections.get(id).is_some_and(|c| c.requests > 0) {
+            let longest = self.router.timers.request + LINGER;
+            self.close_after(id, reason, longest, false);
+        } else {
+            self.finish(id, reason);
         }
     }
 
@@ -161,6 +173,8 @@ impl Shard {
                 true => self.end(id, reason, Closing::Reset),
                 false => self.finish(id, reason),
             },
+            // Whether it arrives is not for this shard to say any more.
+            Phase::Moving { .. } if connection.is_gone() => {}
             Phase::SignedIn | Phase::Moving { .. } if connection.heard + timers.idle <= now => {
                 self.finish(id, CloseReason::Idle);
             }

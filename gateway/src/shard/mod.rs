@@ -286,13 +286,18 @@ impl Shard {
     }
 
     /// Sees to what the input has left behind: requests that lost their device, connections that
-    /// cannot go on.
+    /// cannot go on, and those that have nothing left to wait for.
     fn settle(&mut self) {
         self.drain_some();
         loop {
             self.settle_unanswered();
-            let Some((id, reason)) = self.router.wire.poll_broken() else { break };
-            self.end(id, reason, Closing::Reset);
+            if let Some((id, reason)) = self.router.wire.poll_broken() {
+                self.end(id, reason, Closing::Reset);
+            } else if let Some(id) = self.router.wire.poll_released() {
+                self.finish(id, CloseReason::PeerReleased);
+            } else {
+                break;
+            }
         }
     }
 

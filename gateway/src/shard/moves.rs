@@ -35,28 +35,33 @@ impl Shard {
 
     /// A connection has left for good: its slot here is free.
     pub(super) fn on_moved(&mut self, id: ConnectionId) {
-        self.counters.moved_out += 1;
-        self.deadlines.clear(id.index);
-        self.router.wire.remove(id);
+        if self.router.wire.remove(id).is_some() {
+            self.counters.moved_out += 1;
+            self.deadlines.clear(id.index);
+        }
     }
 
     /// A connection could not go: it stays open here, and is told to come again.
     pub(super) fn on_move_refused(&mut self, id: ConnectionId, state: Moving) {
-        self.router.wire.remove(id);
+        if self.router.wire.remove(id).is_none() {
+            return;
+        }
         self.put_in(id, state.into_connection(id));
-        let Some(connection) = self.router.wire.connections.get_mut(id) else { return };
-        let Some(mut input) = connection.input.take() else { return self.receive_again(id) };
-        // The request that wanted to go is answered here, what follows is served as usual.
-        if let Ok(Framed::Whole(frame, len)) = Frame::parse(&input.text, RECORD_BYTES_MAX) {
-            let requester = Requester { connection: id, token: frame.token, no_response: 0 };
-            self.router.wire.refuse(&requester, &Reject::unavailable("try again"));
-            input.text.drain(..len);
-        }
-        if let Some(connection) = self.router.wire.connections.get_mut(id) {
-            connection.input = Some(input);
-        }
+        self.refuse_waiting(id);
         self.on_text(id, &[]);
         self.receive_again(id);
+        self.drain_too(id);
+    }
+
+    /// The request that wanted to go is answered here, what follows it is served as usual.
+    fn refuse_waiting(&mut self, id: ConnectionId) {
+        let Some(connection) = self.router.wire.connections.get_mut(id) else { return };
+        let Some(input) = &mut connection.input else { return };
+        if let Ok(Framed::Whole(frame, len)) = Frame::parse(&input.text, RECORD_BYTES_MAX) {
+            let requester = Requester::new(id, frame.token);
+            input.text.drain(..len);
+            self.router.wire.refuse(&requester, &Reject::unavailable("try again"));
+        }
     }
 
     /// A connection arrives, with the request that brings it here.
@@ -65,6 +70,7 @@ impl Shard {
         self.put_in(id, state.into_connection(id));
         self.on_text(id, &[]);
         self.receive_again(id);
+        self.drain_too(id);
     }
 
     fn put_in(&mut self, id: ConnectionId, connection: Connection) {

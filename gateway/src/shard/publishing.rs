@@ -1,13 +1,12 @@
 //! Publish, unpublish, selection and discovery on a connection (device reference 8 and 9).
 
-use shared::coap::request::CBOR;
 use shared::coap::{CoapOption, Request, ResponseType};
 use shared::ocf::cbor::Writer;
 
 use super::Shard;
 use super::dispatch::Flow;
 use super::staging::{Change, Gate};
-use super::wire::Requester;
+use super::wire::{BodyFormat, Requester, write_format};
 use crate::account::{DeviceKey, record};
 use crate::connection::ConnectionId;
 use crate::directory::discovery::{self, Shape};
@@ -163,7 +162,10 @@ impl Shard {
             });
             return Ok(());
         }
-        let shape = if request.accept == Some(CBOR) { Shape::Old } else { Shape::Ocf };
+        let shape = match requester.format {
+            BodyFormat::Ocf => Shape::Ocf,
+            BodyFormat::Cbor => Shape::Old,
+        };
         let listener = self.router.wire.connections.get(id).map(|connection| connection.listener);
         let endpoint = self.settings.endpoint(listener);
         // Accounts and wire are parts of the same router: the wire is taken by itself here.
@@ -173,16 +175,15 @@ impl Shard {
             let device = &accounts[key];
             device.directory.as_ref().map(|directory| (device.id, directory))
         });
-        wire.answer(requester, ResponseType::Content, |message| {
+        let answered = wire.answer_bounded(requester, ResponseType::Content, |message| {
             message.named(CoapOption::ETag, &etag);
-            match shape {
-                Shape::Ocf => drop(message.ocf_content()),
-                Shape::Old => {
-                    message.option_uint(CoapOption::ContentFormat.into(), u32::from(CBOR));
-                }
-            }
+            write_format(message, requester.format);
             message.payload_with(|out| discovery::write(out, devices, &query, shape, endpoint));
         });
+        if let Err(too_large) = answered {
+            let text = format!("{too_large}: filter by rt, if or di");
+            wire.explain(requester, ResponseType::InternalServerError, &text);
+        }
         Ok(())
     }
 

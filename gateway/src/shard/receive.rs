@@ -1,6 +1,6 @@
 //! Bytes to messages: handshakes, records, frames, and what has to wait.
 
-use shared::coap::{Frame, Framed, Message, signal};
+use shared::coap::{Frame, Framed, signal};
 use shared::record::RECORD_BYTES_MAX;
 
 use super::Shard;
@@ -252,8 +252,8 @@ impl Shard {
                     return bytes.len();
                 }
             };
-            let flow = match Message::parse(frame) {
-                Ok(message) => self.on_message(id, &message),
+            let flow = match self.on_frame(id, frame) {
+                Ok(flow) => flow,
                 Err(error) => {
                     self.abort(id, error);
                     return bytes.len();

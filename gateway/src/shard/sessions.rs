@@ -86,6 +86,7 @@ impl Shard {
             false => Takeover::Refused,
         };
         let sign_up = SignUp { requester: *requester, user, device, digest, identity };
+        self.router.wire.request_begun(id);
         let key = self.transactions.insert(Transaction::SignUp(sign_up));
         let to = self.placement.shard_of_device(device);
         let transaction = u64::from(key.index());
@@ -124,27 +125,35 @@ impl Shard {
 
     /// The shard of the device id has answered.
     pub(super) fn on_sign_up_claimed(&mut self, sign_up: SignUp, outcome: ClaimOutcome) {
-        let SignUp { requester, user, device, digest, identity } = sign_up;
-        let gate = Gate::Account(user, device);
-        let reject = match outcome {
-            ClaimOutcome::Granted => {
-                let account = self.new_account(&digest, &identity);
-                let writes = [
-                    record::put_device(user, device, &account),
-                    record::delete_device_token(user, &digest),
-                ];
-                let change =
-                    Change::SignUp { user, device, account, token_digest: digest, requester };
-                return self.commit(writes, change, Some(gate));
-            }
+        let connection = sign_up.requester.connection;
+        match outcome {
+            ClaimOutcome::Granted => self.commit_sign_up(sign_up),
             ClaimOutcome::OwnedByAnother => {
-                Reject::new(ResponseType::Forbidden, "the device belongs to somebody else")
-                    .and_close()
+                let text = "the device belongs to somebody else";
+                let reject = Reject::new(ResponseType::Forbidden, text).and_close();
+                self.refuse_sign_up(&sign_up, &reject);
             }
-            ClaimOutcome::Unavailable => Reject::unavailable("try again"),
-        };
-        self.refuse(&requester, &reject);
-        self.reopen(gate);
+            ClaimOutcome::Unavailable => {
+                self.refuse_sign_up(&sign_up, &Reject::unavailable("try again"));
+            }
+        }
+        self.router.wire.request_ended(connection);
+    }
+
+    fn commit_sign_up(&mut self, sign_up: SignUp) {
+        let SignUp { requester, user, device, digest, identity } = sign_up;
+        let account = self.new_account(&digest, &identity);
+        let writes = [
+            record::put_device(user, device, &account),
+            record::delete_device_token(user, &digest),
+        ];
+        let change = Change::SignUp { user, device, account, token_digest: digest, requester };
+        self.commit(writes, change, Some(Gate::Account(user, device)));
+    }
+
+    fn refuse_sign_up(&mut self, sign_up: &SignUp, reject: &Reject) {
+        self.refuse(&sign_up.requester, reject);
+        self.reopen(Gate::Account(sign_up.user, sign_up.device));
     }
 
     fn new_account(&mut self, digest: &[u8; 32], identity: &PeerIdentity) -> Account {
@@ -201,7 +210,7 @@ impl Shard {
             redirect_uri: None,
         };
         cbor::encode(&mut body, &response);
-        self.router.wire.answer_cbor(requester, ResponseType::Changed, &body);
+        self.router.wire.answer_security(requester, &body);
     }
 
     /// POST `/oic/sec/session`.
@@ -251,7 +260,7 @@ impl Shard {
         let expires = self.router.accounts[key].account.expires;
         let mut body = Vec::with_capacity(32);
         cbor::encode(&mut body, &SessionResponse { expires_in: expires_in(expires, now) });
-        self.router.wire.answer_cbor(requester, ResponseType::Changed, &body);
+        self.router.wire.answer_security(requester, &body);
         Ok(Flow::Next)
     }
 
@@ -325,7 +334,7 @@ impl Shard {
                 };
             }
         }
-        self.router.wire.answer_cbor(requester, ResponseType::Changed, EMPTY_MAP);
+        self.router.wire.answer_security(requester, EMPTY_MAP);
         Ok(Flow::Next)
     }
 
@@ -384,7 +393,7 @@ impl Shard {
             expires_in: expires_in(expires, self.now.unix),
         };
         cbor::encode(&mut body, &response);
-        self.router.wire.answer_cbor(requester, ResponseType::Changed, &body);
+        self.router.wire.answer_security(requester, &body);
         // A live session takes over the new expiry at once.
         if let Some(connection) = self.router.accounts[key].connection {
             self.schedule(connection);

@@ -126,6 +126,26 @@ pub enum Change {
     },
 }
 
+impl Change {
+    /// The peer that waits for an answer to it, if one does.
+    pub fn requester(&self) -> Option<&Requester> {
+        match self {
+            Self::SignUp { requester, .. }
+            | Self::Refresh { requester, .. }
+            | Self::Links { requester, .. }
+            | Self::Remove { by: Remover::Device(requester), .. } => Some(requester),
+            Self::Remove { by: Remover::Command(_) | Remover::Peer(..), .. }
+            | Self::Noted
+            | Self::Claim { .. }
+            | Self::Unclaim { .. }
+            | Self::Token { .. }
+            | Self::TicketKey(_)
+            | Self::TokensExpired(_)
+            | Self::User { .. } => None,
+        }
+    }
+}
+
 /// Who wanted a device removed.
 pub enum Remover {
     /// The device itself, by signing off.

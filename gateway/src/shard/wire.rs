@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use shared::coap::{Code, MessageWriter, ResponseType, Token};
+use shared::coap::request::CBOR;
+use shared::coap::{CoapOption, Code, MessageWriter, Request, ResponseType, Token};
 use shared::record::{Opened, RecordError, Step};
 use shared::time::Instant;
 
@@ -22,10 +23,22 @@ pub struct Requester {
     pub token: Token,
     /// Classes of answers that it does not want (RFC 7967), as the bits of the option.
     pub no_response: u8,
+    /// How a body of ours is marked for it.
+    pub format: BodyFormat,
+}
+
+/// The Content-Format of our own bodies, which are the same in both.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BodyFormat {
+    /// 10000, with its version.
+    Ocf,
+    /// 60, for who accepts only that (device reference 4.1).
+    Cbor,
 }
 
 /// A message that the peer would not take.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the answer has {bytes} bytes, more than your {limit}")]
 pub struct TooLarge {
     /// Bytes of the message.
     pub bytes: usize,
@@ -42,6 +55,8 @@ pub struct Wire {
     dirty: Vec<ConnectionId>,
     /// They are to be ended: TLS cannot go on, or the peer does not read.
     broken: Vec<(ConnectionId, CloseReason)>,
+    /// Their peers have said Release, and have all their answers now.
+    released: Vec<ConnectionId>,
     send_queue_bytes_max: usize,
     payload_bytes_assumed: u32,
 }
@@ -54,6 +69,7 @@ impl Wire {
             buffers: SendBuffers::default(),
             dirty: Vec::new(),
             broken: Vec::new(),
+            released: Vec::new(),
             send_queue_bytes_max: limits.send_queue_bytes_max,
             payload_bytes_assumed: limits.peer_payload_bytes_assumed,
         }
@@ -104,6 +120,24 @@ impl Wire {
         result
     }
 
+    /// Answers a request, if the peer takes so much. `options` appends options and payload.
+    pub fn answer_bounded(
+        &mut self,
+        to: &Requester,
+        code: impl Into<Code>,
+        options: impl FnOnce(&mut MessageWriter<'_>),
+    ) -> Result<(), TooLarge> {
+        let code = code.into();
+        if to.suppresses(code) {
+            return Ok(());
+        }
+        self.write_bounded(to.connection, |out| {
+            let mut message = MessageWriter::new(out, code, to.token);
+            options(&mut message);
+            message.finish();
+        })
+    }
+
     /// Answers a request. `options` appends options and payload.
     pub fn answer(
         &mut self,
@@ -111,39 +145,45 @@ impl Wire {
         code: impl Into<Code>,
         options: impl FnOnce(&mut MessageWriter<'_>),
     ) {
-        let code = code.into();
-        if to.suppresses(code) {
-            return;
-        }
-        let answered = self.write_bounded(to.connection, |out| {
-            let mut message = MessageWriter::new(out, code, to.token);
-            options(&mut message);
-            message.finish();
-        });
-        if let Err(TooLarge { bytes, limit }) = answered {
-            self.refuse_too_large(to, bytes, limit);
+        if let Err(too_large) = self.answer_bounded(to, code, options) {
+            self.refuse_too_large(to, too_large);
         }
     }
 
     /// Answers with a body of ours.
     pub fn answer_cbor(&mut self, to: &Requester, code: ResponseType, body: &[u8]) {
-        self.answer(to, code, |message| {
-            message.ocf_content();
-            message.payload(body);
+        self.answer(to, code, |message| write_body(message, to.format, body));
+    }
+
+    /// Answers 2.04 on account, session or token refresh, where 5.00 silences a device for good: one
+    /// that takes less than this is told to try again (device reference 4.5).
+    pub fn answer_security(&mut self, to: &Requester, body: &[u8]) {
+        let answered = self.answer_bounded(to, ResponseType::Changed, |message| {
+            write_body(message, to.format, body);
         });
+        if answered.is_err() {
+            self.explain(to, ResponseType::ServiceUnavailable, "the answer is too large for you");
+        }
     }
 
     /// Answers that a request is refused.
     pub fn refuse(&mut self, to: &Requester, reject: &Reject) {
-        self.answer(to, reject.code, |message| message.payload(reject.diagnostic.as_bytes()));
+        self.explain(to, reject.code, &reject.diagnostic);
     }
 
     /// The answer does not fit into a message that the client takes (device reference 10.4).
-    pub fn refuse_too_large(&mut self, to: &Requester, bytes: usize, limit: usize) {
-        let text = format!("the answer has {bytes} bytes, more than your {limit}");
-        self.answer(to, ResponseType::InternalServerError, |message| {
-            message.payload(text.as_bytes())
-        });
+    pub fn refuse_too_large(&mut self, to: &Requester, too_large: TooLarge) {
+        self.explain(to, ResponseType::InternalServerError, &too_large.to_string());
+    }
+
+    /// Answers with a code and a text; without the text when the peer does not take so much.
+    pub fn explain(&mut self, to: &Requester, code: ResponseType, text: &str) {
+        let explained = self.answer_bounded(to, code, |message| message.payload(text.as_bytes()));
+        if explained.is_err() {
+            self.write(to.connection, |out| {
+                MessageWriter::new(out, code, to.token).finish();
+            });
+        }
     }
 
     /// The TLS buffer of a connection, for handshakes and goodbyes.
@@ -219,6 +259,27 @@ impl Wire {
         self.broken.pop()
     }
 
+    /// A request of this peer is under way: its answer comes later.
+    pub fn request_begun(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.requests = connection.requests.saturating_add(1);
+        }
+    }
+
+    /// A request that was under way has its answer, or never gets one.
+    pub fn request_ended(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        connection.requests = connection.requests.saturating_sub(1);
+        if connection.requests == 0 && connection.is_released() {
+            self.released.push(id);
+        }
+    }
+
+    /// A connection whose peer has said Release and has all its answers now.
+    pub fn poll_released(&mut self) -> Option<ConnectionId> {
+        self.released.pop()
+    }
+
     /// Takes a connection out of the table.
     pub fn remove(&mut self, id: ConnectionId) -> Option<crate::connection::Connection> {
         let mut connection = self.connections.remove(id)?;
@@ -259,7 +320,38 @@ impl Wire {
     }
 }
 
+/// Appends a body of ours, with the options that say what it is.
+pub fn write_body(message: &mut MessageWriter<'_>, format: BodyFormat, body: &[u8]) {
+    write_format(message, format);
+    message.payload(body);
+}
+
+/// Appends the options that say what a body of ours is.
+pub fn write_format(message: &mut MessageWriter<'_>, format: BodyFormat) {
+    match format {
+        BodyFormat::Ocf => drop(message.ocf_content()),
+        BodyFormat::Cbor => {
+            message.option_uint(CoapOption::ContentFormat.into(), u32::from(CBOR));
+        }
+    }
+}
+
 impl Requester {
+    /// Whoever sent a request with this token.
+    pub fn new(connection: ConnectionId, token: Token) -> Self {
+        Self { connection, token, no_response: 0, format: BodyFormat::Ocf }
+    }
+
+    /// Whoever sent this request.
+    pub fn of(connection: ConnectionId, request: &Request<'_>) -> Self {
+        let format = match request.accept {
+            Some(CBOR) => BodyFormat::Cbor,
+            _ => BodyFormat::Ocf,
+        };
+        let no_response = request.no_response;
+        Self { connection, token: request.token, no_response, format }
+    }
+
     /// Whether it does not want an answer of this class.
     pub fn suppresses(&self, code: Code) -> bool {
         code.is_response() && self.no_response & (1 << (code.class() - 1)) != 0

@@ -20,6 +20,8 @@ pub struct Response<'a> {
     pub observe: Option<u32>,
     /// Content-Format, if any.
     pub content_format: Option<u16>,
+    /// OCF-Content-Format-Version, if any.
+    pub content_version: Option<u16>,
     /// Max-Age in seconds, if any.
     pub max_age: Option<u32>,
     /// Block2, if any.
@@ -37,6 +39,7 @@ impl<'a> Response<'a> {
             payload: message.payload,
             observe: None,
             content_format: None,
+            content_version: None,
             max_age: None,
             block2: None,
             bad_option: None,
@@ -52,9 +55,12 @@ impl<'a> Response<'a> {
                     Some(value) => response.block2 = Some(Block::parse(value)),
                     None => response.bad_option = Some(option.number),
                 },
+                CoapOption::Unknown(OCF_CONTENT_VERSION) => match option.uint(2) {
+                    Some(version) => response.content_version = Some(version as u16),
+                    None => response.bad_option = Some(option.number),
+                },
                 // Block1 acknowledges a block; nothing of ours was sent in blocks.
-                CoapOption::Block1
-                | CoapOption::Unknown(OCF_ACCEPT_VERSION | OCF_CONTENT_VERSION) => {}
+                CoapOption::Block1 | CoapOption::Unknown(OCF_ACCEPT_VERSION) => {}
                 _ if option.is_critical() => response.bad_option = Some(option.number),
                 _ => {}
             }

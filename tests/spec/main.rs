@@ -1,0 +1,6 @@
+//! The device reference, executed.
+
+mod framing;
+mod signaling;
+mod smoke;
+mod vectors;
