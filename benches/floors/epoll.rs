@@ -1,0 +1,155 @@
+//! The loop over epoll: edge-triggered, one receive and one send a message, one buffer for all.
+
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+
+use anyhow::Result;
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with, recv, send};
+
+use crate::Protocol;
+
+/// Stands for the listener among the events.
+const LISTENER: u64 = u64::MAX;
+
+/// Events taken with one call.
+const EVENTS: usize = 1024;
+
+/// Bytes that one receive takes: a record.
+const READ_BYTES: usize = 16 * 1024;
+
+struct Connection<C> {
+    socket: OwnedFd,
+    state: C,
+    /// What the socket has not taken yet.
+    backlog: Vec<u8>,
+}
+
+/// Serves for ever.
+pub(crate) fn serve<P: Protocol>(listener: &TcpListener, mut protocol: P) -> Result<()> {
+    listener.set_nonblocking(true)?;
+    let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+    epoll::add(&epoll, listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
+    let mut connections: Vec<Option<Connection<P::Connection>>> = Vec::new();
+    let mut free: Vec<usize> = Vec::new();
+    let mut events = Vec::with_capacity(EVENTS);
+    let mut buffer = vec![0; READ_BYTES];
+    let mut out = Vec::new();
+    loop {
+        events.clear();
+        match epoll::wait(&epoll, spare_capacity(&mut events), None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        for event in events.drain(..) {
+            let (at, flags) = (event.data.u64(), event.flags);
+            if at == LISTENER {
+                accept_all(listener, &epoll, &mut connections, &mut free, &mut protocol)?;
+                continue;
+            }
+            let at = at as usize;
+            let Some(connection) = &mut connections[at] else { continue };
+            let alive = connection.flush()
+                && (!flags.intersects(EventFlags::IN | EventFlags::RDHUP | EventFlags::HUP)
+                    || connection.receive(&mut protocol, &mut buffer, &mut out));
+            if !alive {
+                connections[at] = None;
+                free.push(at);
+            }
+        }
+    }
+}
+
+fn accept_all<P: Protocol>(
+    listener: &TcpListener,
+    epoll: &OwnedFd,
+    connections: &mut Vec<Option<Connection<P::Connection>>>,
+    free: &mut Vec<usize>,
+    protocol: &mut P,
+) -> Result<()> {
+    loop {
+        let socket = match accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
+            Ok(socket) => socket,
+            Err(Errno::WOULDBLOCK | Errno::CONNABORTED | Errno::INTR | Errno::MFILE) => {
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let at = free.pop().unwrap_or_else(|| {
+            connections.push(None);
+            connections.len() - 1
+        });
+        let interest = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+        epoll::add(epoll, &socket, EventData::new_u64(at as u64), interest)?;
+        let state = protocol.open();
+        connections[at] = Some(Connection { socket, state, backlog: Vec::new() });
+    }
+}
+
+impl<C> Connection<C> {
+    /// Receives until the socket is empty. False when it has ended.
+    fn receive<P: Protocol<Connection = C>>(
+        &mut self,
+        protocol: &mut P,
+        buffer: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        loop {
+            let received = match recv(&self.socket, &mut **buffer, RecvFlags::empty()) {
+                Ok((0, _)) => return false,
+                Ok((received, _)) => received,
+                Err(Errno::WOULDBLOCK) => return true,
+                Err(Errno::INTR) => continue,
+                Err(_) => return false,
+            };
+            out.clear();
+            let alive = protocol.receive(&mut self.state, &mut buffer[..received], out);
+            if !self.transmit(out) || !alive {
+                return false;
+            }
+            // Less than there was room for: the socket is empty, and the next byte is an event.
+            if received < buffer.len() {
+                return true;
+            }
+        }
+    }
+
+    fn transmit(&mut self, bytes: &[u8]) -> bool {
+        if !self.backlog.is_empty() {
+            self.backlog.extend_from_slice(bytes);
+            return true;
+        }
+        match self.send(bytes) {
+            Some(sent) => {
+                self.backlog.extend_from_slice(&bytes[sent..]);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Sends what could not be sent before.
+    fn flush(&mut self) -> bool {
+        if self.backlog.is_empty() {
+            return true;
+        }
+        let backlog = std::mem::take(&mut self.backlog);
+        self.transmit(&backlog)
+    }
+
+    /// How much the socket takes; none when it has ended.
+    fn send(&self, bytes: &[u8]) -> Option<usize> {
+        let mut sent = 0;
+        while sent < bytes.len() {
+            match send(&self.socket, &bytes[sent..], SendFlags::NOSIGNAL) {
+                Ok(more) => sent += more,
+                Err(Errno::WOULDBLOCK) => break,
+                Err(Errno::INTR) => {}
+                Err(_) => return None,
+            }
+        }
+        Some(sent)
+    }
+}
