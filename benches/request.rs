@@ -6,8 +6,8 @@
 //! `--window` requests are under way, each on a connection drawn at random from all. A request is GET
 //! `/oic/rd`, which the server answers by itself. Counted is the processor time of the server.
 //!
-//! Rivals: `tokio`, `libcoap` (only as far as its session table goes). Floors: bare loops that send as
-//! many bytes without TLS.
+//! Rivals: `tokio`, `libcoap` (only as far as its session table goes). Floors: bare loops over epoll and
+//! io_uring with the gateway's record layer and one answer for all.
 
 use anyhow::{Context, Result};
 use benches::arguments::Common;
@@ -81,23 +81,15 @@ impl Arena {
             Server::Gateway,
             Server::Tokio { tickets: 0 },
             Server::Libcoap,
-            Server::EpollPlain,
-            Server::UringPlain,
+            Server::Epoll,
+            Server::Uring,
         ] {
             let too_many = server == Server::Libcoap && connections > LIBCOAP_CONNECTIONS_MAX;
             if too_many || !common.wants(server.name()) {
                 continue;
             }
-            if server.is_plain() {
-                setup.wire = Wire::Plain;
-            }
             match enter(&server, common, gateway, &cloud, &setup) {
-                Ok((contender, plain_bytes)) => {
-                    if contenders.is_empty() && !server.is_plain() {
-                        setup.plain_bytes = plain_bytes;
-                    }
-                    contenders.push(contender);
-                }
+                Ok(contender) => contenders.push(contender),
                 Err(error) if server == Server::Libcoap => {
                     results.note(format!("libcoap does not take part: {error:#}"));
                 }
@@ -137,20 +129,17 @@ impl Arena {
     }
 }
 
-/// Starts a server and opens all connections; each has asked once. Tells how many bytes a request and
-/// its answer have on the wire.
+/// Starts a server and opens all connections; each has asked once.
 fn enter(
     server: &Server,
     common: &Common,
     gateway: &std::path::Path,
     cloud: &Cloud,
     setup: &Setup,
-) -> Result<(Contender, (u16, u16))> {
+) -> Result<Contender> {
     let (running, address) = server.start(cloud, gateway, &[common.server_cpu])?;
     let mut generator = Generator::start(setup, address, cloud, common.load_cpu)?;
     generator.connect(setup.connections, server.takes_sign_ins())?;
-    let report = generator.carry_out(Command::Visit)?.check().context("asking everybody once")?;
-    let each = |bytes: u64| u16::try_from(bytes / report.done.max(1)).unwrap_or(u16::MAX);
-    let plain_bytes = (each(report.bytes_sent), each(report.bytes_received));
-    Ok((Contender { name: server.name().to_owned(), server: running, generator }, plain_bytes))
+    generator.carry_out(Command::Visit)?.check().context("asking everybody once")?;
+    Ok(Contender { name: server.name().to_owned(), server: running, generator })
 }

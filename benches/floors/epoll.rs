@@ -9,7 +9,7 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with, recv, send};
 
-use crate::Protocol;
+use crate::answers::{Answers, Talk};
 
 /// Stands for the listener among the events.
 const LISTENER: u64 = u64::MAX;
@@ -20,19 +20,19 @@ const EVENTS: usize = 1024;
 /// Bytes that one receive takes: a record.
 const READ_BYTES: usize = 16 * 1024;
 
-struct Connection<C> {
+struct Connection {
     socket: OwnedFd,
-    state: C,
+    talk: Talk,
     /// What the socket has not taken yet.
     backlog: Vec<u8>,
 }
 
 /// Serves for ever.
-pub(crate) fn serve<P: Protocol>(listener: &TcpListener, mut protocol: P) -> Result<()> {
+pub(crate) fn serve(listener: &TcpListener, answers: &Answers) -> Result<()> {
     listener.set_nonblocking(true)?;
     let epoll = epoll::create(CreateFlags::CLOEXEC)?;
     epoll::add(&epoll, listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
-    let mut connections: Vec<Option<Connection<P::Connection>>> = Vec::new();
+    let mut connections: Vec<Option<Connection>> = Vec::new();
     let mut free: Vec<usize> = Vec::new();
     let mut events = Vec::with_capacity(EVENTS);
     let mut buffer = vec![0; READ_BYTES];
@@ -46,14 +46,14 @@ pub(crate) fn serve<P: Protocol>(listener: &TcpListener, mut protocol: P) -> Res
         for event in events.drain(..) {
             let (at, flags) = (event.data.u64(), event.flags);
             if at == LISTENER {
-                accept_all(listener, &epoll, &mut connections, &mut free, &mut protocol)?;
+                accept_all(listener, &epoll, &mut connections, &mut free, answers)?;
                 continue;
             }
             let at = at as usize;
             let Some(connection) = &mut connections[at] else { continue };
             let alive = connection.flush()
                 && (!flags.intersects(EventFlags::IN | EventFlags::RDHUP | EventFlags::HUP)
-                    || connection.receive(&mut protocol, &mut buffer, &mut out));
+                    || connection.receive(answers, &mut buffer, &mut out));
             if !alive {
                 connections[at] = None;
                 free.push(at);
@@ -62,12 +62,12 @@ pub(crate) fn serve<P: Protocol>(listener: &TcpListener, mut protocol: P) -> Res
     }
 }
 
-fn accept_all<P: Protocol>(
+fn accept_all(
     listener: &TcpListener,
     epoll: &OwnedFd,
-    connections: &mut Vec<Option<Connection<P::Connection>>>,
+    connections: &mut Vec<Option<Connection>>,
     free: &mut Vec<usize>,
-    protocol: &mut P,
+    answers: &Answers,
 ) -> Result<()> {
     loop {
         let socket = match accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
@@ -83,19 +83,13 @@ fn accept_all<P: Protocol>(
         });
         let interest = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
         epoll::add(epoll, &socket, EventData::new_u64(at as u64), interest)?;
-        let state = protocol.open();
-        connections[at] = Some(Connection { socket, state, backlog: Vec::new() });
+        connections[at] = Some(Connection { socket, talk: answers.open(), backlog: Vec::new() });
     }
 }
 
-impl<C> Connection<C> {
+impl Connection {
     /// Receives until the socket is empty. False when it has ended.
-    fn receive<P: Protocol<Connection = C>>(
-        &mut self,
-        protocol: &mut P,
-        buffer: &mut Vec<u8>,
-        out: &mut Vec<u8>,
-    ) -> bool {
+    fn receive(&mut self, answers: &Answers, buffer: &mut Vec<u8>, out: &mut Vec<u8>) -> bool {
         loop {
             let received = match recv(&self.socket, &mut **buffer, RecvFlags::empty()) {
                 Ok((0, _)) => return false,
@@ -105,7 +99,7 @@ impl<C> Connection<C> {
                 Err(_) => return false,
             };
             out.clear();
-            let alive = protocol.receive(&mut self.state, &mut buffer[..received], out);
+            let alive = answers.receive(&mut self.talk, &mut buffer[..received], out);
             if !self.transmit(out) || !alive {
                 return false;
             }

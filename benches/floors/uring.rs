@@ -14,7 +14,7 @@ use io_uring::squeue::Entry;
 use io_uring::types::{BufRingEntry, Fd, Fixed};
 use io_uring::{IoUring, cqueue, opcode};
 
-use crate::Protocol;
+use crate::answers::{Answers, Talk};
 
 /// Entries of the submission queue.
 const ENTRIES: u32 = 4096;
@@ -84,8 +84,8 @@ impl Buffers {
     }
 }
 
-struct Connection<C> {
-    state: C,
+struct Connection {
+    talk: Talk,
     /// A send is in flight.
     sending: bool,
     closing: bool,
@@ -93,24 +93,20 @@ struct Connection<C> {
     backlog: Vec<u8>,
 }
 
-struct Loop<P: Protocol> {
+struct Loop {
     uring: IoUring,
     buffers: Buffers,
-    protocol: P,
+    answers: Answers,
     listener: Fd,
     /// By their slot in the table of direct descriptors.
-    connections: Vec<Option<Connection<P::Connection>>>,
+    connections: Vec<Option<Connection>>,
     /// Bytes being sent, and the slot that they go to.
     sends: Vec<(u32, Vec<u8>)>,
     free: Vec<u32>,
 }
 
 /// Serves for ever.
-pub(crate) fn serve<P: Protocol>(
-    listener: &TcpListener,
-    connections: u32,
-    protocol: P,
-) -> Result<()> {
+pub(crate) fn serve(listener: &TcpListener, connections: u32, answers: Answers) -> Result<()> {
     let uring = IoUring::builder()
         .setup_single_issuer()
         .setup_defer_taskrun()
@@ -123,7 +119,7 @@ pub(crate) fn serve<P: Protocol>(
     let mut server = Loop {
         uring,
         buffers,
-        protocol,
+        answers,
         listener: Fd(listener.as_raw_fd()),
         connections: (0..connections).map(|_| None).collect(),
         sends: Vec::new(),
@@ -142,7 +138,7 @@ pub(crate) fn serve<P: Protocol>(
     }
 }
 
-impl<P: Protocol> Loop<P> {
+impl Loop {
     fn enter(&mut self) -> Result<()> {
         match self.uring.submit_and_wait(1) {
             Ok(_) => Ok(()),
@@ -186,9 +182,9 @@ impl<P: Protocol> Loop<P> {
         match user_data & !u64::from(u32::MAX) {
             ACCEPT => {
                 if let Ok(slot) = u32::try_from(result) {
-                    let state = self.protocol.open();
+                    let talk = self.answers.open();
                     let connection =
-                        Connection { state, sending: false, closing: false, backlog: Vec::new() };
+                        Connection { talk, sending: false, closing: false, backlog: Vec::new() };
                     self.connections[slot as usize] = Some(connection);
                     self.receive(slot);
                 }
@@ -222,7 +218,7 @@ impl<P: Protocol> Loop<P> {
         };
         out.clear();
         let bytes = self.buffers.bytes(buffer, len);
-        let alive = self.protocol.receive(&mut connection.state, bytes, &mut out);
+        let alive = self.answers.receive(&mut connection.talk, bytes, &mut out);
         self.buffers.give_back(buffer);
         self.transmit(slot, send, out);
         if !alive {

@@ -39,10 +39,8 @@ pub(crate) struct Engine {
     spare: Vec<Vec<u8>>,
     seen: Vec<Seen>,
     pub(crate) server: SocketAddr,
-    pub(crate) wire: Wire,
     pub(crate) asked: Asked,
     pub(crate) habits: Habits,
-    pub(crate) plain_request: Vec<u8>,
     pub(crate) identities: Identities,
     pub(crate) population: Population,
     pub(crate) store_key: StoreKey,
@@ -68,10 +66,6 @@ impl Engine {
             buffers_per_ring: 2048,
             ..Config::default()
         })?;
-        let (request, answer) = (arguments.plain_request_bytes, arguments.plain_answer_bytes);
-        let mut plain_request = vec![0; usize::from(request).max(4)];
-        plain_request[..2].copy_from_slice(&request.to_be_bytes());
-        plain_request[2..4].copy_from_slice(&answer.to_be_bytes());
         Ok(Self {
             ring,
             peers: (0..arguments.connections).map(|_| Peer::off()).collect(),
@@ -79,14 +73,8 @@ impl Engine {
             spare: Vec::new(),
             seen: Vec::new(),
             server: arguments.server,
-            wire: arguments.wire,
             asked: arguments.asked,
-            habits: Habits {
-                tls13: arguments.wire == Wire::Tls13,
-                keep_rustls: false,
-                answer_bytes: answer.into(),
-            },
-            plain_request,
+            habits: Habits { tls13: arguments.wire == Wire::Tls13, keep_rustls: false },
             identities: Identities::make(
                 &arguments.certificates,
                 arguments.wire,
@@ -228,10 +216,6 @@ impl Engine {
         let _ = self.ring.receive_many(socket);
         let state = &mut self.peers[peer as usize];
         state.stage = Stage::Handshaking;
-        if self.wire == Wire::Plain {
-            state.line = Line::Plain { received: 0 };
-            return self.on_established(peer, false);
-        }
         let config = self.identity(peer);
         let mut out = self.spare.pop().unwrap_or_default();
         match Client::start(config, &mut out) {
@@ -247,7 +231,6 @@ impl Engine {
         match seen {
             Seen::Established { resumed } => self.on_established(peer, resumed),
             Seen::Message(code, token) => self.on_message(peer, code, token),
-            Seen::Counted => self.on_answer(peer, None),
             Seen::Closed => self.lose(peer, "closed by the server"),
         }
     }
@@ -329,9 +312,6 @@ impl Engine {
 
     /// Appends the request of a device with this token.
     pub(crate) fn write_request(&self, peer: u32, token: u64, out: &mut Vec<u8>) {
-        if self.wire == Wire::Plain {
-            return out.extend_from_slice(&self.plain_request);
-        }
         messages::request(out, self.asked, self.population, peer);
         shared::coap::write::replace_token(out, token);
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use benches::cpu;
-use benches::load::{Command, Report, Wire};
+use benches::load::{Command, Report};
 use benches::messages::{self, Asked, FIRST_TOKEN};
 use hdrhistogram::Histogram;
 use rustls::ClientConfig;
@@ -240,9 +240,6 @@ impl Engine {
             Job::Connect { sign_in, .. } | Job::Handshake { sign_in, .. } => sign_in,
             _ => false,
         };
-        if self.wire == Wire::Plain {
-            return self.on_settled(peer);
-        }
         let mut csm = Vec::with_capacity(32);
         messages::device_csm(&mut csm);
         if !sign_in {
@@ -282,7 +279,7 @@ impl Engine {
                     _ => false,
                 };
                 if awaited {
-                    self.on_answer(peer, Some(code));
+                    self.on_answer(peer, code);
                 }
             }
             Kind::Request(_) => {
@@ -300,9 +297,9 @@ impl Engine {
     }
 
     /// What was awaited is there.
-    pub(crate) fn on_answer(&mut self, peer: u32, code: Option<Code>) {
+    pub(crate) fn on_answer(&mut self, peer: u32, code: Code) {
         let stage = self.peers[peer as usize].stage;
-        let good = code.is_none_or(|code| code.class() == 2);
+        let good = code.class() == 2;
         if stage == Stage::SigningIn && good {
             return self.on_settled(peer);
         }
@@ -311,21 +308,17 @@ impl Engine {
         let state = &mut self.peers[peer as usize];
         state.stage = Stage::Idle;
         if !good {
-            let code = code.unwrap_or(Code::EMPTY);
             return self.tally.failed(format!("{code}"));
         }
         let nanos = now.saturating_sub(state.due).clamp(1, LATENCY_NANOS_MAX);
         // Within the bounds of the histogram, so it is always taken.
         let _ = self.tally.latencies.record(nanos);
         self.tally.done();
-        match self.job {
-            Job::Request { until, window, schedule } => {
-                self.ready.push(peer);
-                if schedule.is_none() && now < until && self.tally.busy < window {
-                    self.ask_anybody(now);
-                }
+        if let Job::Request { until, window, schedule } = self.job {
+            self.ready.push(peer);
+            if schedule.is_none() && now < until && self.tally.busy < window {
+                self.ask_anybody(now);
             }
-            _ => {}
         }
     }
 

@@ -51,12 +51,6 @@ struct Arguments {
     /// Number of this generator: decides the addresses that it connects from.
     #[arg(long, default_value_t = 0)]
     number: u8,
-    /// Bytes of a request without TLS.
-    #[arg(long, default_value_t = 64)]
-    plain_request_bytes: u16,
-    /// Bytes of its answer.
-    #[arg(long, default_value_t = 128)]
-    plain_answer_bytes: u16,
     /// Directory with `server-ca.pem`, `manufacturer-ca.pem` and `.key`, `device.pem` and `.key`.
     #[arg(long)]
     certificates: PathBuf,

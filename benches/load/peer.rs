@@ -33,11 +33,6 @@ pub(crate) enum Stage {
 pub(crate) enum Line {
     /// Nothing yet.
     Off,
-    /// Bytes that are only counted.
-    Plain {
-        /// Of the answer that is coming.
-        received: usize,
-    },
     /// TLS with all that rustls knows.
     Tls(Box<Client>),
     /// TLS with what is needed after the handshake.
@@ -54,8 +49,6 @@ pub(crate) enum Seen {
     },
     /// A message.
     Message(Code, Token),
-    /// An answer on a plain connection.
-    Counted,
     /// The server has said goodbye.
     Closed,
 }
@@ -67,8 +60,6 @@ pub(crate) struct Habits {
     pub(crate) tls13: bool,
     /// rustls is kept after the handshake, for the tickets that come then.
     pub(crate) keep_rustls: bool,
-    /// Bytes of an answer on a plain connection.
-    pub(crate) answer_bytes: usize,
 }
 
 /// A connection.
@@ -116,14 +107,6 @@ impl Peer {
     ) -> Result<()> {
         match &mut self.line {
             Line::Off => Ok(()),
-            Line::Plain { received } => {
-                *received += bytes.len();
-                while *received >= habits.answer_bytes {
-                    *received -= habits.answer_bytes;
-                    seen.push(Seen::Counted);
-                }
-                Ok(())
-            }
             Line::Tls(_) => self.receive_tls(bytes, habits, out, seen),
             Line::Records(_) => self.receive_records(bytes, seen),
         }
@@ -175,10 +158,6 @@ impl Peer {
     pub(crate) fn seal(&mut self, message: &[u8], out: &mut Vec<u8>) -> Result<()> {
         match &mut self.line {
             Line::Off => Ok(()),
-            Line::Plain { .. } => {
-                out.extend_from_slice(message);
-                Ok(())
-            }
             Line::Tls(client) => client.seal(message, out),
             Line::Records(records) => records.seal(message, out),
         }
@@ -187,7 +166,7 @@ impl Peer {
     /// Appends the goodbye to `out`.
     pub(crate) fn close(&mut self, out: &mut Vec<u8>) -> Result<()> {
         match &mut self.line {
-            Line::Off | Line::Plain { .. } => Ok(()),
+            Line::Off => Ok(()),
             Line::Tls(client) => client.close(out),
             Line::Records(records) => records.close(out),
         }

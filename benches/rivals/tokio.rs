@@ -69,7 +69,6 @@ fn main() -> Result<()> {
 
 async fn serve(address: SocketAddr, acceptor: TlsAcceptor) -> Result<()> {
     let listener = shared::ring::listen(address, BACKLOG)?;
-    let listener = std::net::TcpListener::from(listener);
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
     println!("ready {}", listener.local_addr()?);
