@@ -1,6 +1,9 @@
-//! The device reference, executed.
+//! The device reference, executed. One file per part of it, in its order.
 
+mod accounts;
 mod framing;
+mod sessions;
+mod sign_off;
 mod signaling;
-mod smoke;
+mod tokens;
 mod vectors;

@@ -62,6 +62,7 @@ impl Shard {
                     let key = self.router.accounts.put_device(user, device, account);
                     self.signed_up(key, &requester);
                 } else {
+                    self.device_tokens.release(&token_digest);
                     self.refuse(&requester, &Reject::unavailable("try again"));
                 }
             }

@@ -140,8 +140,9 @@ impl Shard {
     fn token_expiry(&self, id: ConnectionId) -> Option<Instant> {
         let Session::SignedIn(who) = self.session(id) else { return None };
         let expires = self.router.accounts[who.device()].account.expires?;
-        let left = std::time::Duration::from_secs(expires.secs_after(self.now.unix));
-        Some(self.now.instant + left + TOKEN_GRACE)
+        let ends = expires.plus_secs(TOKEN_GRACE.as_secs());
+        let left = std::time::Duration::from_secs(ends.secs_after(self.now.unix));
+        Some(self.now.instant + left)
     }
 
     /// Does what is due on connections.

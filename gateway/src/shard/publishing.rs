@@ -68,7 +68,7 @@ impl Shard {
         let key = who.device();
         let origin = self.router.accounts.origin(key);
         let mut instances = Vec::new();
-        for (name, value) in request.query() {
+        for (name, value) in request.decoded_query() {
             match name {
                 "di" if value.parse() != Ok(origin.device) => {
                     return Err(Reject::bad_request("di is not the session's"));
@@ -150,7 +150,7 @@ impl Shard {
         requester: &Requester,
         request: &Request<'_>,
     ) -> Result<(), Reject> {
-        let query = Query::parse(request.query())?;
+        let query = Query::parse(request.decoded_query())?;
         self.counters.discoveries += 1;
         let etag = self.discovery_tag(who);
         let known = |option: shared::coap::Opt<'_>| {
