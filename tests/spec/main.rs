@@ -1,6 +1,8 @@
 //! The device reference, executed. One file per part of it, in its order.
 
 mod accounts;
+mod directory;
+mod discovery;
 mod framing;
 mod sessions;
 mod sign_off;

@@ -75,9 +75,14 @@ impl Shard {
                 }
             }
             Change::Noted => {}
-            Change::Links { device, directory, gone, requester, echo } => {
-                let echo = echo.as_deref();
-                self.links_committed(device, directory, &gone, &requester, echo, done);
+            Change::Links { device, directory, gone, requester, published } => {
+                let links = (directory, gone);
+                self.links_committed(device, links, &requester, published, done);
+            }
+            Change::Expired { device, directory, gone } => {
+                if done {
+                    self.set_links(device, directory, &gone, &[]);
+                }
             }
             Change::Remove { user, device, tokens, by } => {
                 self.removal_committed(user, device, &tokens, &by, done);

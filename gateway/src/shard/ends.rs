@@ -71,6 +71,7 @@ impl Shard {
             _ => how,
         };
         self.deadlines.clear(id.index);
+        self.repairs.clear(id);
         self.counters.closed[reason as usize] += 1;
         self.outputs.push_back(Output::Close { connection: id, how });
         self.outputs.push_back(Output::Ended { peer: connection.peer, device, reason });
@@ -89,6 +90,7 @@ impl Shard {
         self.router.abandon_device(device, id, why);
         if self.router.accounts[device].connection == Some(id) {
             self.router.accounts[device].connection = None;
+            self.expiries.pause(device, self.now.instant);
         }
     }
 
@@ -102,17 +104,29 @@ impl Shard {
             }
         }
         self.settle_unanswered();
+        self.expiries.forget(key);
         self.router.accounts.remove_device(key);
     }
 
-    /// After 4.01 to a sign-in the device refreshes on the same connection; it has a few seconds.
+    /// After 4.01 to a sign-in the device refreshes on the same connection, after a publish that
+    /// failed it might publish again: it has a few seconds.
     pub(super) fn close_unless_mended(&mut self, id: ConnectionId) {
         let until = self.now.instant + REPAIR;
-        if let Some(connection) = self.router.wire.connections.get_mut(id)
-            && let Phase::Open { .. } = connection.phase
-        {
-            connection.phase = Phase::Open { until };
-            self.schedule(id);
+        let Some(connection) = self.router.wire.connections.get_mut(id) else { return };
+        match connection.phase {
+            Phase::Open { .. } => {
+                connection.phase = Phase::Open { until };
+                self.schedule(id);
+            }
+            Phase::SignedIn => self.repairs.set(id, until),
+            Phase::Handshake { .. } | Phase::Moving { .. } | Phase::Closing { .. } => {}
+        }
+    }
+
+    /// Closes those who have not mended what was wrong.
+    fn close_unmended(&mut self) {
+        while let Some(id) = self.repairs.next_due(self.now.instant) {
+            self.finish(id, CloseReason::Refused);
         }
     }
 
@@ -155,6 +169,8 @@ impl Shard {
         self.router.expire_requests();
         self.expire_device_tokens();
         self.renew_ticket_key();
+        self.expire_links();
+        self.close_unmended();
     }
 
     fn on_due(&mut self, id: ConnectionId) {

@@ -14,6 +14,7 @@
 //! A shard opens no sockets, reads no clock, draws no random numbers and never waits. The same inputs
 //! give the same outputs. After every [`Shard::handle`], take outputs until there are none.
 
+pub mod agenda;
 pub mod claims;
 mod commits;
 pub mod counters;
@@ -21,6 +22,7 @@ pub mod deadlines;
 mod dispatch;
 mod draining;
 mod ends;
+mod expiry;
 pub mod input;
 mod invariants;
 mod load;
@@ -57,9 +59,11 @@ pub use counters::Counters;
 pub use input::{ChannelId, CommitId, Input, Listener, Output, PeerMessage, Receive};
 pub use settings::Settings;
 
+use agenda::Agenda;
 use claims::Claims;
 use deadlines::Deadlines;
 use draining::Drain;
+use expiry::Expiries;
 use removal::SignedOff;
 use staging::Staging;
 use ticketing::Ticketing;
@@ -107,6 +111,9 @@ pub struct Shard {
     staging: Staging,
     signed_off: SignedOff,
     ticketing: Ticketing,
+    expiries: Expiries,
+    /// Who is closed then, unless it mends what was wrong.
+    repairs: Agenda<ConnectionId>,
     deadlines: Deadlines,
     handshakes: VecDeque<ConnectionId>,
     outputs: VecDeque<Output>,
@@ -161,6 +168,8 @@ impl Shard {
             staging: Staging::default(),
             signed_off: SignedOff::default(),
             ticketing: Ticketing::default(),
+            expiries: Expiries::default(),
+            repairs: Agenda::default(),
             deadlines: Deadlines::new(now.instant),
             handshakes: VecDeque::new(),
             outputs: VecDeque::new(),
@@ -224,11 +233,15 @@ impl Shard {
     /// When an [`Input::Tick`] is due, if nothing else happens before.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let draining = self.drain.as_ref().and_then(Drain::due);
-        let ticket_key = self.ticketing.due();
-        [self.deadlines.next(), self.router.exchanges.next_deadline(), draining, ticket_key]
-            .into_iter()
-            .flatten()
-            .min()
+        let all = [
+            self.deadlines.next(),
+            self.router.exchanges.next_deadline(),
+            draining,
+            self.ticketing.due(),
+            self.expiries.due(),
+            self.repairs.next(),
+        ];
+        all.into_iter().flatten().min()
     }
 
     /// Whether an [`Input::Handshake`] has something to do.

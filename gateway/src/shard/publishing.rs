@@ -5,7 +5,7 @@ use shared::ocf::cbor::Writer;
 
 use super::Shard;
 use super::dispatch::Flow;
-use super::staging::{Change, Gate};
+use super::staging::{Change, Echo, Gate};
 use super::wire::{BodyFormat, Requester, write_format};
 use crate::account::{DeviceKey, record};
 use crate::connection::ConnectionId;
@@ -39,8 +39,11 @@ impl Shard {
         let before = self.router.accounts[key].directory.as_ref();
         let limits = &self.router.limits;
         let published = publishing::publish(origin.device, before, body, answer_bytes_max, limits)?;
+        let now = self.now.instant;
         if !published.changed {
-            self.router.wire.answer_cbor(requester, ResponseType::Changed, &published.echo);
+            let renewed = |number: u32| published.named.contains(&number);
+            self.expiries.update(key, Some(&published.directory), renewed, true, now);
+            self.answer_publish(requester, &published.echo);
             return Ok(Flow::Next);
         }
         self.check_commits().map_err(as_failed_publish)?;
@@ -51,7 +54,7 @@ impl Shard {
             directory: Some(published.directory),
             gone: Vec::new(),
             requester: *requester,
-            echo: Some(published.echo),
+            published: Some(Echo { body: published.echo, named: published.named }),
         };
         self.commit([write], change, Some(gate));
         Ok(Flow::Next)
@@ -93,8 +96,9 @@ impl Shard {
         self.check_commits()?;
         self.staging.close(gate);
         let write = record::put_directory(origin.user, origin.device, rest.as_ref());
+        let requester = *requester;
         let change =
-            Change::Links { device: key, directory: rest, gone, requester: *requester, echo: None };
+            Change::Links { device: key, directory: rest, gone, requester, published: None };
         self.commit([write], change, Some(gate));
         Ok(Flow::Next)
     }
@@ -103,10 +107,9 @@ impl Shard {
     pub(super) fn links_committed(
         &mut self,
         key: DeviceKey,
-        directory: Option<Directory>,
-        gone: &[String],
+        (directory, gone): (Option<Directory>, Vec<String>),
         requester: &Requester,
-        echo: Option<&[u8]>,
+        published: Option<Echo>,
         done: bool,
     ) {
         if !done {
@@ -114,22 +117,47 @@ impl Shard {
             self.refuse(requester, &reject);
             return;
         }
+        let named = published.as_ref().map_or(&[][..], |published| &published.named);
+        self.set_links(key, directory, &gone, named);
+        match published {
+            Some(Echo { body, .. }) => {
+                self.counters.publishes += 1;
+                self.answer_publish(requester, &body);
+            }
+            None => self.router.wire.answer(requester, ResponseType::Deleted, |_| {}),
+        }
+    }
+
+    /// A device takes no other code than 2.04 for success (device reference 1.3, rule 7).
+    fn answer_publish(&mut self, requester: &Requester, echo: &[u8]) {
+        self.repairs.clear(requester.connection);
+        match echo {
+            [] => self.router.wire.answer(requester, ResponseType::Changed, |_| {}),
+            echo => self.router.wire.answer_cbor(requester, ResponseType::Changed, echo),
+        }
+    }
+
+    /// A device has other links from now on. `gone` are the hrefs of those that it had, `named` the
+    /// numbers of those that it has just published.
+    pub(super) fn set_links(
+        &mut self,
+        key: DeviceKey,
+        directory: Option<Directory>,
+        gone: &[String],
+        named: &[u32],
+    ) {
         let device = &mut self.router.accounts[key];
+        let (user, is_online) = (device.user, device.connection.is_some());
+        let now = self.now.instant;
+        let renewed = |number: u32| named.contains(&number);
+        self.expiries.update(key, directory.as_ref(), renewed, is_online, now);
         device.directory = directory;
         // What a device says of itself may be different after a publish.
         device.traffic.projection = None;
-        let user = device.user;
         let user = &mut self.router.accounts[user];
         user.links_version = user.links_version.wrapping_add(1);
         if !gone.is_empty() {
             self.router.end_unpublished(key, gone);
-        }
-        match echo {
-            Some(echo) => {
-                self.counters.publishes += 1;
-                self.router.wire.answer_cbor(requester, ResponseType::Changed, echo);
-            }
-            None => self.router.wire.answer(requester, ResponseType::Deleted, |_| {}),
         }
     }
 

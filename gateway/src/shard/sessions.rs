@@ -318,6 +318,7 @@ impl Shard {
         connection.pinged = None;
         let settled = std::mem::replace(&mut connection.settled, true);
         self.router.accounts[key].connection = Some(id);
+        self.expiries.start(key, self.now.instant);
         if !settled {
             self.outputs.push_back(Output::Receive { connection: id, how: Receive::Many });
         }
