@@ -18,6 +18,22 @@ pub enum Interface {
     Baseline,
 }
 
+/// The pairs of a query, kept for as long as somebody observes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pairs(Box<[(Box<str>, Box<str>)]>);
+
+impl Pairs {
+    /// Keeps these.
+    pub fn of<'a>(pairs: impl Iterator<Item = (&'a str, Cow<'a, str>)>) -> Self {
+        Self(pairs.map(|(key, value)| (key.into(), value.into())).collect())
+    }
+
+    /// The pairs in their order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
+        self.0.iter().map(|(key, value)| (&**key, Cow::Borrowed(&**value)))
+    }
+}
+
 /// Which links are wanted. Values of one key are alternatives; different keys must all match.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Query<'a> {

@@ -82,6 +82,7 @@ impl Shard {
     pub(super) fn leave(&mut self, id: ConnectionId, why: Unanswered) {
         self.router.drop_client(id);
         let Session::SignedIn(who) = self.session(id) else { return };
+        self.unwatch_all(who.user(), id);
         if let Some(connection) = self.router.wire.connections.get_mut(id) {
             connection.session = Session::SignedOut;
         }
@@ -170,6 +171,7 @@ impl Shard {
         self.expire_device_tokens();
         self.renew_ticket_key();
         self.expire_links();
+        self.tell_link_observers();
         self.close_unmended();
     }
 

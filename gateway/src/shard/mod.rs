@@ -36,6 +36,7 @@ mod settings;
 pub mod staging;
 mod ticketing;
 mod transactions;
+mod watching;
 pub mod wire;
 
 use std::collections::VecDeque;
@@ -52,6 +53,7 @@ use crate::connection::exchanges::Exchanges;
 use crate::connection::tls::Acceptor;
 use crate::connection::{CloseReason, Connection, ConnectionId, Unprocessed};
 use crate::observe::Observations;
+use crate::observe::links::LinkObservers;
 use crate::proxy::Router;
 use crate::store::StoreKey;
 
@@ -112,6 +114,7 @@ pub struct Shard {
     signed_off: SignedOff,
     ticketing: Ticketing,
     expiries: Expiries,
+    link_observers: LinkObservers,
     /// Who is closed then, unless it mends what was wrong.
     repairs: Agenda<ConnectionId>,
     deadlines: Deadlines,
@@ -169,6 +172,7 @@ impl Shard {
             signed_off: SignedOff::default(),
             ticketing: Ticketing::default(),
             expiries: Expiries::default(),
+            link_observers: LinkObservers::default(),
             repairs: Agenda::default(),
             deadlines: Deadlines::new(now.instant),
             handshakes: VecDeque::new(),
@@ -240,6 +244,7 @@ impl Shard {
             self.ticketing.due(),
             self.expiries.due(),
             self.repairs.next(),
+            self.link_observers.next(),
         ];
         all.into_iter().flatten().min()
     }
@@ -266,7 +271,7 @@ impl Shard {
             devices: self.router.accounts.device_count(),
             users: self.router.accounts.user_count(),
             exchanges: self.router.exchanges.len(),
-            observations: self.router.observations.len().1,
+            observations: self.router.observations.len().1 + self.link_observers.len(),
             commits: self.staging.len(),
         }
     }

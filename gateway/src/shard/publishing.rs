@@ -6,10 +6,11 @@ use shared::ocf::cbor::Writer;
 use super::Shard;
 use super::dispatch::Flow;
 use super::staging::{Change, Echo, Gate};
-use super::wire::{BodyFormat, Requester, write_format};
+use super::watching::{links_of, shape_of};
+use super::wire::{Requester, write_format};
 use crate::account::{DeviceKey, record};
 use crate::connection::ConnectionId;
-use crate::directory::discovery::{self, Shape};
+use crate::directory::discovery;
 use crate::directory::publish;
 use crate::directory::query::Query;
 use crate::directory::{Directory, publish as publishing};
@@ -147,15 +148,16 @@ impl Shard {
         named: &[u32],
     ) {
         let device = &mut self.router.accounts[key];
-        let (user, is_online) = (device.user, device.connection.is_some());
+        let (owner, is_online) = (device.user, device.connection.is_some());
         let now = self.now.instant;
         let renewed = |number: u32| named.contains(&number);
         self.expiries.update(key, directory.as_ref(), renewed, is_online, now);
         device.directory = directory;
         // What a device says of itself may be different after a publish.
         device.traffic.projection = None;
-        let user = &mut self.router.accounts[user];
+        let user = &mut self.router.accounts[owner];
         user.links_version = user.links_version.wrapping_add(1);
+        self.links_changed(owner);
         if !gone.is_empty() {
             self.router.end_unpublished(key, gone);
         }
@@ -190,27 +192,20 @@ impl Shard {
             });
             return Ok(());
         }
-        let shape = match requester.format {
-            BodyFormat::Ocf => Shape::Ocf,
-            BodyFormat::Cbor => Shape::Old,
-        };
+        let shape = shape_of(requester.format);
         let listener = self.router.wire.connections.get(id).map(|connection| connection.listener);
         let endpoint = self.settings.endpoint(listener);
         // Accounts and wire are parts of the same router: the wire is taken by itself here.
         let crate::proxy::Router { wire, accounts, .. } = &mut self.router;
         let accounts: &crate::account::Accounts = accounts;
-        let devices = accounts[who.user()].devices.iter().filter_map(|&key| {
-            let device = &accounts[key];
-            device.directory.as_ref().map(|directory| (device.id, directory))
-        });
+        let devices = links_of(accounts, who.user());
         let answered = wire.answer_bounded(requester, ResponseType::Content, |message| {
             message.named(CoapOption::ETag, &etag);
             write_format(message, requester.format);
             message.payload_with(|out| discovery::write(out, devices, &query, shape, endpoint));
         });
         if let Err(too_large) = answered {
-            let text = format!("{too_large}: filter by rt, if or di");
-            wire.explain(requester, ResponseType::InternalServerError, &text);
+            self.refuse_links(requester, too_large);
         }
         Ok(())
     }

@@ -223,7 +223,11 @@ impl Shard {
             Remover::Device(requester) => Some(requester.connection),
             Remover::Command(_) | Remover::Peer(..) => None,
         };
+        let owner = self.router.accounts[key].user;
         self.forget_device(key, keep);
+        if self.router.accounts.user(user) == Some(owner) {
+            self.links_changed(owner);
+        }
         if !matches!(by, Remover::Peer(..)) {
             let to = self.placement.shard_of_device(device);
             self.tell(to, PeerMessage::Unclaim { device, user });
