@@ -55,6 +55,17 @@ impl Shard {
         self.schedule(id);
     }
 
+    /// The peer has ended the stream of bytes, or the network has. One that was asked to go does so.
+    pub(super) fn on_ended(&mut self, id: ConnectionId, orderly: bool) {
+        let phase = self.router.wire.connections.get(id).map(|connection| connection.phase);
+        let reason = match phase {
+            Some(Phase::Closing { reason, .. }) => reason,
+            _ if orderly => CloseReason::PeerCut,
+            _ => CloseReason::PeerLost,
+        };
+        self.end(id, reason, Closing::Orderly);
+    }
+
     /// Ends a connection now.
     pub(super) fn end(&mut self, id: ConnectionId, reason: CloseReason, how: Closing) {
         let device = match self.session(id) {

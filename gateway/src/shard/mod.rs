@@ -201,10 +201,7 @@ impl Shard {
             }
             Input::Received { connection, bytes } => self.on_received(connection, bytes),
             Input::Sent { connection, bytes, whole } => self.on_sent(connection, bytes, whole),
-            Input::Ended { connection, orderly } => {
-                let reason = if orderly { CloseReason::PeerCut } else { CloseReason::PeerLost };
-                self.end(connection, reason, Closing::Orderly);
-            }
+            Input::Ended { connection, orderly } => self.on_ended(connection, orderly),
             Input::Handshake => self.on_handshake_turn(),
             Input::MovedIn { connection, state } => self.on_moved_in(connection, *state),
             Input::Moved { connection } => self.on_moved(connection),
