@@ -1,6 +1,14 @@
-//! The device reference, executed.
+//! The device reference, executed. One file per part of it, in its order.
 
+mod accounts;
+mod directory;
+mod discovery;
 mod framing;
+mod observe;
+mod routing;
+mod sessions;
+mod sign_off;
 mod signaling;
-mod smoke;
+mod tokens;
 mod vectors;
+mod watching;

@@ -14,6 +14,7 @@
 //! A shard opens no sockets, reads no clock, draws no random numbers and never waits. The same inputs
 //! give the same outputs. After every [`Shard::handle`], take outputs until there are none.
 
+pub mod agenda;
 pub mod claims;
 mod commits;
 pub mod counters;
@@ -21,6 +22,7 @@ pub mod deadlines;
 mod dispatch;
 mod draining;
 mod ends;
+mod expiry;
 pub mod input;
 mod invariants;
 mod load;
@@ -34,6 +36,7 @@ mod settings;
 pub mod staging;
 mod ticketing;
 mod transactions;
+mod watching;
 pub mod wire;
 
 use std::collections::VecDeque;
@@ -50,6 +53,7 @@ use crate::connection::exchanges::Exchanges;
 use crate::connection::tls::Acceptor;
 use crate::connection::{CloseReason, Connection, ConnectionId, Unprocessed};
 use crate::observe::Observations;
+use crate::observe::links::LinkObservers;
 use crate::proxy::Router;
 use crate::store::StoreKey;
 
@@ -57,9 +61,11 @@ pub use counters::Counters;
 pub use input::{ChannelId, CommitId, Input, Listener, Output, PeerMessage, Receive};
 pub use settings::Settings;
 
+use agenda::Agenda;
 use claims::Claims;
 use deadlines::Deadlines;
 use draining::Drain;
+use expiry::Expiries;
 use removal::SignedOff;
 use staging::Staging;
 use ticketing::Ticketing;
@@ -107,6 +113,10 @@ pub struct Shard {
     staging: Staging,
     signed_off: SignedOff,
     ticketing: Ticketing,
+    expiries: Expiries,
+    link_observers: LinkObservers,
+    /// Who is closed then, unless it mends what was wrong.
+    repairs: Agenda<ConnectionId>,
     deadlines: Deadlines,
     handshakes: VecDeque<ConnectionId>,
     outputs: VecDeque<Output>,
@@ -161,6 +171,9 @@ impl Shard {
             staging: Staging::default(),
             signed_off: SignedOff::default(),
             ticketing: Ticketing::default(),
+            expiries: Expiries::default(),
+            link_observers: LinkObservers::default(),
+            repairs: Agenda::default(),
             deadlines: Deadlines::new(now.instant),
             handshakes: VecDeque::new(),
             outputs: VecDeque::new(),
@@ -188,10 +201,7 @@ impl Shard {
             }
             Input::Received { connection, bytes } => self.on_received(connection, bytes),
             Input::Sent { connection, bytes, whole } => self.on_sent(connection, bytes, whole),
-            Input::Ended { connection, orderly } => {
-                let reason = if orderly { CloseReason::PeerCut } else { CloseReason::PeerLost };
-                self.end(connection, reason, Closing::Orderly);
-            }
+            Input::Ended { connection, orderly } => self.on_ended(connection, orderly),
             Input::Handshake => self.on_handshake_turn(),
             Input::MovedIn { connection, state } => self.on_moved_in(connection, *state),
             Input::Moved { connection } => self.on_moved(connection),
@@ -224,11 +234,16 @@ impl Shard {
     /// When an [`Input::Tick`] is due, if nothing else happens before.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let draining = self.drain.as_ref().and_then(Drain::due);
-        let ticket_key = self.ticketing.due();
-        [self.deadlines.next(), self.router.exchanges.next_deadline(), draining, ticket_key]
-            .into_iter()
-            .flatten()
-            .min()
+        let all = [
+            self.deadlines.next(),
+            self.router.exchanges.next_deadline(),
+            draining,
+            self.ticketing.due(),
+            self.expiries.due(),
+            self.repairs.next(),
+            self.link_observers.next(),
+        ];
+        all.into_iter().flatten().min()
     }
 
     /// Whether an [`Input::Handshake`] has something to do.
@@ -253,7 +268,7 @@ impl Shard {
             devices: self.router.accounts.device_count(),
             users: self.router.accounts.user_count(),
             exchanges: self.router.exchanges.len(),
-            observations: self.router.observations.len().1,
+            observations: self.router.observations.len().1 + self.link_observers.len(),
             commits: self.staging.len(),
         }
     }
