@@ -1,5 +1,5 @@
-//! rustls alone in memory: what a handshake costs a server that has no sockets. The floor of
-//! `handshake`, together with a bare server that moves the same bytes.
+//! rustls alone in memory, without sockets: what a handshake costs a server (the floor of `handshake`),
+//! and what established connections occupy (a rival of `memory`).
 //!
 //! Client and server are in one thread; the thread's clock is read around every step of the server,
 //! its beginning and its end included, and what reading it costs is subtracted.
@@ -41,6 +41,9 @@ struct Arguments {
     /// For how long, in milliseconds.
     #[arg(long, default_value_t = 1000)]
     millis: u64,
+    /// Only keeps so many established connections, and says what the process occupies with them.
+    #[arg(long)]
+    keep: Option<usize>,
 }
 
 fn main() -> Result<()> {
@@ -48,14 +51,21 @@ fn main() -> Result<()> {
     let server = Arc::new(server_config(&arguments.certificates, usize::from(arguments.resume))?);
     let mut identities = Identities::make(&arguments.certificates, arguments.wire, 1)?;
     let client = if arguments.resume { identities.resuming(0) } else { identities.full(0) };
+    if let Some(connections) = arguments.keep {
+        let kept = (0..connections).map(|_| Ok(shake_hands(&client, &server)?.server));
+        let kept: Vec<ServerConnection> = kept.collect::<Result<_>>()?;
+        let bytes = benches::memory::of_process(std::process::id())?.anonymous;
+        println!("{{\"connections\":{},\"bytes\":{bytes}}}", kept.len());
+        return Ok(());
+    }
     for _ in 0..WARM_UP {
-        shake_hands(&client, &server)?;
+        shake_hands(&client, &server)?.end()?;
     }
     let wanted = if arguments.resume { HandshakeKind::Resumed } else { HandshakeKind::Full };
     let until = Instant::now() + Duration::from_millis(arguments.millis);
     let (mut count, mut cost) = (0u32, Duration::ZERO);
     while Instant::now() < until {
-        let (took, kind) = shake_hands(&client, &server)?;
+        let (took, kind) = shake_hands(&client, &server)?.end()?;
         if kind != wanted {
             bail!("a handshake was {kind:?}");
         }
@@ -91,13 +101,19 @@ impl Counted {
         from_client.clear();
         Ok(())
     }
+
+    /// The end of the connection. Returns what all of it took, and which kind of handshake it was.
+    fn end(self) -> Result<(Duration, HandshakeKind)> {
+        let kind = self.server.handshake_kind().context("the handshake does not end")?;
+        let begun = of_this_thread();
+        drop(self.server);
+        let spent = self.spent + (of_this_thread() - begun);
+        Ok((spent.saturating_sub(clock_cost() * (self.steps + 1)), kind))
+    }
 }
 
 /// One handshake, from the first byte until the client has the tickets, if there are any.
-fn shake_hands(
-    client: &Arc<ClientConfig>,
-    server: &Arc<ServerConfig>,
-) -> Result<(Duration, HandshakeKind)> {
+fn shake_hands(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>) -> Result<Counted> {
     let no_name = ServerName::from(std::net::Ipv4Addr::UNSPECIFIED);
     let mut client = ClientConnection::new(Arc::clone(client), no_name)?;
     let begun = of_this_thread();
@@ -119,11 +135,7 @@ fn shake_hands(
         }
         down.clear();
     }
-    let kind = counted.server.handshake_kind().context("the handshake does not end")?;
-    let begun = of_this_thread();
-    drop(counted.server);
-    let spent = counted.spent + (of_this_thread() - begun);
-    Ok((spent.saturating_sub(clock_cost() * (counted.steps + 1)), kind))
+    Ok(counted)
 }
 
 /// What two readings of the clock count between them.

@@ -16,7 +16,7 @@ use shared::ring::{Close, Config, DeviceRing, Doorbell, Event, SocketId};
 use crate::Arguments;
 use crate::jobs::{Job, Tally};
 use crate::peer::{Habits, Line, Peer, Seen, Stage};
-use crate::tls::Client;
+use benches::client::tls::Client;
 
 /// Events between two looks at commands and timers.
 const EVENTS_PER_TURN: usize = 1024;
@@ -44,6 +44,8 @@ pub(crate) struct Engine {
     pub(crate) identities: Identities,
     pub(crate) population: Population,
     pub(crate) store_key: StoreKey,
+    /// Number of the first device.
+    first: u32,
     number: u8,
     /// Connections begun so far.
     pub(crate) begun: u64,
@@ -82,6 +84,7 @@ impl Engine {
             )?,
             population: Population::new(arguments.devices),
             store_key: read_store_key(&arguments.store_key)?,
+            first: arguments.first,
             number: arguments.number,
             begun: 0,
             clock: Instant::now(),
@@ -310,9 +313,14 @@ impl Engine {
         }
     }
 
+    /// The number of the device on a connection.
+    pub(crate) fn device(&self, peer: u32) -> u32 {
+        self.first + peer
+    }
+
     /// Appends the request of a device with this token.
     pub(crate) fn write_request(&self, peer: u32, token: u64, out: &mut Vec<u8>) {
-        messages::request(out, self.asked, self.population, peer);
+        messages::request(out, self.asked, self.population, self.device(peer));
         shared::coap::write::replace_token(out, token);
     }
 

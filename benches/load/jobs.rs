@@ -247,7 +247,7 @@ impl Engine {
             return self.on_settled(peer);
         }
         let mut request = Vec::with_capacity(256);
-        messages::sign_in(&mut request, self.population, peer, &self.store_key);
+        messages::sign_in(&mut request, self.population, self.device(peer), &self.store_key);
         self.peers[peer as usize].stage = Stage::SigningIn;
         self.say(peer, &[&csm, &request]);
     }

@@ -3,8 +3,7 @@
 //!
 //! ```text
 //! stdin ─► engine: commands, sockets, timers ─► jobs: who connects, who asks, when a job is over
-//!                     └─► peer: one connection ─► tls: the handshake, by rustls
-//!                                              └► records: everything after it, small and cheap
+//!                     └─► peer: one connection ─► benches::client: its TLS
 //! ```
 //!
 //! It has to be cheaper than what it measures: after the handshake a connection is keys and counters,
@@ -13,8 +12,6 @@
 mod engine;
 mod jobs;
 mod peer;
-mod records;
-mod tls;
 
 use std::io::BufRead;
 use std::net::SocketAddr;
@@ -48,6 +45,9 @@ struct Arguments {
     /// Certificates presented in turn.
     #[arg(long, default_value_t = 1)]
     chains: u32,
+    /// Number of the first device.
+    #[arg(long, default_value_t = 0)]
+    first: u32,
     /// Number of this generator: decides the addresses that it connects from.
     #[arg(long, default_value_t = 0)]
     number: u8,

@@ -4,8 +4,8 @@ use anyhow::{Result, bail};
 use shared::coap::{Code, Frame, Framed, Token};
 use shared::ring::SocketId;
 
-use crate::records::{Opened, Records, record_len};
-use crate::tls::{Client, Progress};
+use benches::client::records::{Opened, Records, record_len};
+use benches::client::tls::{Client, Progress};
 
 /// Longest message that is waited for.
 const MESSAGE_BYTES_MAX: usize = 1 << 20;

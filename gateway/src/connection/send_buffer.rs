@@ -62,6 +62,13 @@ impl Outgoing {
         &mut self.filling
     }
 
+    /// Gives a buffer back to which nothing was appended after all.
+    pub fn put_back_unused(&mut self, buffers: &mut SendBuffers) {
+        if self.filling.is_empty() && self.filling.capacity() > 0 {
+            buffers.give(std::mem::take(&mut self.filling));
+        }
+    }
+
     /// Bytes that wait behind the send that is under way.
     pub fn queued(&self) -> usize {
         self.filling.len()
@@ -161,6 +168,18 @@ mod tests {
         assert_eq!(sends(&[600, 600, 600]), [1210, 605]);
         assert_eq!(sends(&[16_000, 100, 100]), [16_005, 210]);
         assert_eq!(sends(&[100, 16_000]), [105, 16_005]);
+    }
+
+    #[test]
+    fn a_buffer_that_was_not_needed_goes_back() {
+        let mut buffers = SendBuffers::default();
+        let mut outgoing = Outgoing::default();
+        outgoing.buffer(&mut buffers);
+        outgoing.put_back_unused(&mut buffers);
+        assert_eq!((outgoing.filling.capacity(), buffers.free.len()), (0, 1));
+        outgoing.buffer(&mut buffers).extend_from_slice(&record(10));
+        outgoing.put_back_unused(&mut buffers);
+        assert_eq!((outgoing.queued(), buffers.free.len()), (15, 0));
     }
 
     #[test]

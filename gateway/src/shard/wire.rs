@@ -226,6 +226,8 @@ impl Wire {
         };
         if out.len() > queued {
             self.dirty.push(id);
+        } else {
+            connection.output.put_back_unused(&mut self.buffers);
         }
         (used, result)
     }
@@ -237,6 +239,7 @@ impl Wire {
             if let Some((bytes, range)) = connection.output.next_send(now) {
                 return Some(Output::Send { connection: id, bytes, range });
             }
+            connection.output.put_back_unused(&mut self.buffers);
         }
         None
     }

@@ -1,0 +1,164 @@
+//! What an idle connection occupies, and an idle device that is signed in and has three links.
+//!
+//! `cargo bench -p benches --bench memory -- --help`
+//!
+//! The slope between two numbers of connections, each in a server of its own, so that what a server
+//! has anyway falls out. User space is what a process has alone (`Anonymous` of its pages); the
+//! kernel's part are the used objects of its slabs, those of both ends, because both are here.
+//!
+//! Rivals: `tokio`, and `rustls` alone in memory: a `ServerConnection` each and nothing else.
+
+use std::path::Path;
+use std::process::Command as Process;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use benches::arguments::Common;
+use benches::cloud::{Cloud, Shape};
+use benches::load::{Generator, Setup, Wire};
+use benches::memory::{Kernel, of_kernel};
+use benches::process::{Running, of_this_package};
+use benches::results::{Measure, Results};
+use benches::servers::Server;
+use clap::{Parser, ValueEnum};
+
+/// How long freed memory may take to go back to the system.
+const SETTLE: Duration = Duration::from_secs(10);
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Caches whose objects live on after their connection.
+const LEFT_BEHIND: [&str; 2] = ["tw_sock_TCP", "request_sock_TCP"];
+
+const USER: Measure = Measure { name: "bytes of user space each", more_is_better: false };
+const KERNEL: Measure =
+    Measure { name: "bytes of the kernel each, both ends", more_is_better: false };
+
+/// What an idle connection occupies.
+#[derive(Parser)]
+struct Arguments {
+    #[command(flatten)]
+    common: Common,
+    /// The numbers of connections.
+    #[arg(long, num_args = 2, value_delimiter = ',', default_value = "2000,19000")]
+    connections: Vec<u32>,
+    /// Which TLS.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "tls12,tls13")]
+    wire: Vec<Wire>,
+}
+
+/// What is idle.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Idle {
+    Connection,
+    Device,
+}
+
+/// What a server and the kernel occupy.
+#[derive(Clone, Copy)]
+struct Occupied {
+    user: f64,
+    kernel: f64,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let [few, many] = arguments.connections[..] else { bail!("two numbers of connections") };
+    if few >= many {
+        bail!("the second number of connections is the larger one");
+    }
+    let gateway = arguments.common.gateway_binary()?;
+    let mut results = Results::begin("memory")?;
+    for &wire in &arguments.wire {
+        for idle in [Idle::Connection, Idle::Device] {
+            let what = match idle {
+                Idle::Connection => "an idle connection",
+                Idle::Device => "an idle device, signed in, 3 links",
+            };
+            let case = format!("{}, {what}, {few} to {many}", wire.name());
+            for server in [Server::Gateway, Server::Tokio { tickets: 0 }] {
+                if !arguments.common.wants(server.name()) {
+                    continue;
+                }
+                let (mut user, mut kernel) = (Vec::new(), Vec::new());
+                for _ in 0..arguments.common.rounds {
+                    let [less, more] = [few, many].map(|connections| {
+                        occupied(&server, &arguments.common, &gateway, wire, connections, idle)
+                    });
+                    let (less, more) = (less?, more?);
+                    let between = f64::from(many - few);
+                    user.push((more.user - less.user) / between);
+                    kernel.push((more.kernel - less.kernel) / between);
+                }
+                results.add(&case, server.name(), USER, user, []);
+                results.add(&case, server.name(), KERNEL, kernel, []);
+            }
+            if idle == Idle::Connection && arguments.common.wants("rustls") {
+                let [less, more] = [few, many].map(|connections| rustls_alone(wire, connections));
+                let each = (more? - less?) / f64::from(many - few);
+                results.add(&case, "rustls", USER, vec![each], []);
+            }
+        }
+    }
+    results.finish(&arguments.common)
+}
+
+/// A new server with so many connections.
+fn occupied(
+    server: &Server,
+    common: &Common,
+    gateway: &Path,
+    wire: Wire,
+    connections: u32,
+    idle: Idle,
+) -> Result<Occupied> {
+    let devices = if idle == Idle::Device { connections } else { 0 };
+    let cloud = Cloud::new(&Shape::one_shard(connections + 1000, devices))?;
+    let (running, address) = server.start(&cloud, gateway, &[common.server_cpu])?;
+    let setup = Setup::new(wire, connections, 0);
+    let mut generator = Generator::start(&setup, address, &cloud, common.load_cpu)?;
+    let before = of_kernel()?;
+    generator.connect(connections, idle == Idle::Device)?;
+    let user = settled(&running)?;
+    let kernel = objects(&of_kernel()?) - objects(&before);
+    Ok(Occupied { user, kernel })
+}
+
+/// What a server occupies when that stays the same.
+fn settled(server: &Running) -> Result<f64> {
+    let until = Instant::now() + SETTLE;
+    let mut last = server.memory()?.anonymous;
+    loop {
+        std::thread::sleep(LOOK);
+        let next = server.memory()?.anonymous;
+        if next == last || Instant::now() > until {
+            return Ok(next as f64);
+        }
+        last = next;
+    }
+}
+
+fn objects(kernel: &Kernel) -> f64 {
+    let left_behind = LEFT_BEHIND.iter().filter_map(|name| kernel.objects.get(*name)).sum::<u64>();
+    kernel.used().saturating_sub(left_behind) as f64
+}
+
+/// What rustls occupies with so many connections.
+fn rustls_alone(wire: Wire, connections: u32) -> Result<f64> {
+    #[derive(serde::Deserialize)]
+    struct Said {
+        bytes: f64,
+    }
+    let cloud = Cloud::new(&Shape::one_shard(1000, 0))?;
+    let wire = wire.to_possible_value().context("every wire has a name")?;
+    let output = Process::new(of_this_package("bench-rustls")?)
+        .arg("--certificates")
+        .arg(cloud.path(""))
+        .args(["--wire", wire.get_name(), "--keep", &connections.to_string()])
+        .output()?;
+    if !output.status.success() {
+        bail!("bench-rustls: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(serde_json::from_slice::<Said>(&output.stdout)?.bytes)
+}
