@@ -165,11 +165,14 @@ impl Shard {
 
     /// GET `/oic/rd`: a bias for choosing among directories; there is one.
     pub(super) fn select_directory(&mut self, requester: &Requester) {
-        let mut body = Vec::with_capacity(48);
-        let mut out = Writer(&mut body);
-        out.map(3).text("rt").array(1).text("oic.wk.rd");
-        out.text("if").array(1).text("oic.if.baseline").text("sel").unsigned(0);
-        self.router.wire.answer_cbor(requester, ResponseType::Content, &body);
+        self.router.wire.answer(requester, ResponseType::Content, |message| {
+            write_format(message, requester.format);
+            message.payload_with(|body| {
+                let mut out = Writer(body);
+                out.map(3).text("rt").array(1).text("oic.wk.rd");
+                out.text("if").array(1).text("oic.if.baseline").text("sel").unsigned(0);
+            });
+        });
     }
 
     /// GET `/oic/res`: the links of all devices of the session's user, and of nobody else.
