@@ -1,9 +1,13 @@
 //! The device reference, executed. One file per part of it, in its order.
 
 mod accounts;
+mod claims;
+mod d2d;
 mod directory;
 mod discovery;
 mod framing;
+mod isolation;
+mod moves;
 mod observe;
 mod routing;
 mod sessions;

@@ -45,6 +45,12 @@ impl Moving {
         }
     }
 
+    /// It could not go: that was no move.
+    pub fn come_back(mut self, id: ConnectionId) -> Connection {
+        self.moves -= 1;
+        self.into_connection(id)
+    }
+
     /// Puts it together again, in the slot that it has now.
     pub fn into_connection(self, id: ConnectionId) -> Connection {
         Connection {

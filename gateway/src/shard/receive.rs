@@ -53,6 +53,7 @@ impl Shard {
             self.keep_records(id, &have[used..]);
         }
         self.receive_again(id);
+        self.move_if_idle(id);
     }
 
     /// Opens the records at the front of `bytes` and handles their text. Returns how many bytes are
@@ -102,6 +103,7 @@ impl Shard {
             Ok(()) if peer_closed => self.finish(id, CloseReason::PeerClosed),
             Ok(()) => self.receive_again(id),
         }
+        self.move_if_idle(id);
     }
 
     /// A connection that has not settled receives one buffer at a time, so that nothing is under way
@@ -160,6 +162,7 @@ impl Shard {
         self.on_text(id, &established.early);
         self.keep_records(id, &established.rest);
         self.receive_again(id);
+        self.move_if_idle(id);
     }
 
     /// TLS cannot go on. The alert goes out if it can.
@@ -189,7 +192,6 @@ impl Shard {
                 self.put_back(id, input);
             }
         }
-        self.move_if_idle(id);
     }
 
     /// Goes on with what a connection had to leave unprocessed.
@@ -197,6 +199,7 @@ impl Shard {
         if let Some(connection) = self.router.wire.connections.get_mut(id) {
             connection.parked = false;
             self.on_text(id, &[]);
+            self.move_if_idle(id);
         }
     }
 
