@@ -7,6 +7,7 @@ mod directory;
 mod discovery;
 mod framing;
 mod isolation;
+mod limits;
 mod moves;
 mod observe;
 mod routing;

@@ -28,6 +28,7 @@ mod invariants;
 mod load;
 mod mediation;
 mod moves;
+mod pacing;
 mod publishing;
 mod receive;
 mod removal;
@@ -66,6 +67,7 @@ use claims::Claims;
 use deadlines::Deadlines;
 use draining::Drain;
 use expiry::Expiries;
+use pacing::Pacing;
 use removal::SignedOff;
 use staging::Staging;
 use ticketing::Ticketing;
@@ -115,6 +117,7 @@ pub struct Shard {
     ticketing: Ticketing,
     expiries: Expiries,
     link_observers: LinkObservers,
+    pacing: Pacing,
     /// Who is closed then, unless it mends what was wrong.
     repairs: Agenda<ConnectionId>,
     deadlines: Deadlines,
@@ -173,6 +176,7 @@ impl Shard {
             ticketing: Ticketing::default(),
             expiries: Expiries::default(),
             link_observers: LinkObservers::default(),
+            pacing: Pacing::new(now.instant),
             repairs: Agenda::default(),
             deadlines: Deadlines::new(now.instant),
             handshakes: VecDeque::new(),
@@ -242,6 +246,7 @@ impl Shard {
             self.expiries.due(),
             self.repairs.next(),
             self.link_observers.next(),
+            self.pacing.due(),
         ];
         all.into_iter().flatten().min()
     }

@@ -269,6 +269,7 @@ impl Shard {
                     self.park(id, gate);
                     return at;
                 }
+                Flow::Wait => return at,
                 Flow::Move(to) => {
                     self.begin_move(id, to);
                     return at;
