@@ -1,6 +1,7 @@
 //! The device reference, executed. One file per part of it, in its order.
 
 mod accounts;
+mod certificates;
 mod claims;
 mod d2d;
 mod directory;

@@ -42,6 +42,20 @@ impl Peer {
         self.knock_with(Vec::new());
     }
 
+    /// Connects, and reads nothing of what the cloud says before [`reads`](Self::reads) allows it.
+    pub fn knock_without_reading(&self) {
+        let hello = self.script(Script::connect);
+        {
+            let mut state = self.world.state();
+            state.open(self.station);
+            if let Some(socket) = state.socket(self.station) {
+                socket.peer_reads = false;
+            }
+            state.send(self.station, hello);
+        }
+        self.world.settle();
+    }
+
     /// Opens a TCP connection; TLS does not begin.
     pub fn open(&self) {
         self.world.state().open(self.station);

@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 
 use super::{Connection, ConnectionId, PeerCapabilities, Phase, Unprocessed, tls};
-use crate::identity::PeerIdentity;
+use crate::identity::Verified;
 use crate::session::Session;
 use crate::shard::Listener;
 use shared::time::Instant;
@@ -15,7 +15,7 @@ use shared::time::Instant;
 /// The data of a connection between two shards. The descriptor travels beside it.
 pub struct Moving {
     transport: tls::Transport,
-    identity: Option<Box<PeerIdentity>>,
+    identity: Option<Box<Verified>>,
     peer: SocketAddr,
     listener: Listener,
     capabilities: PeerCapabilities,

@@ -165,6 +165,9 @@ impl Driver {
                     self.shard.handle(Input::ChannelClosed { channel }, self.clock.now());
                 }
                 News::Count => self.log_counters(),
+                News::Renewed(acceptor) => {
+                    self.shard.handle(Input::Renewed { acceptor }, self.clock.now());
+                }
                 News::Stop { over_secs } => {
                     let now = self.clock.now();
                     let over = Duration::from_secs(over_secs.into());

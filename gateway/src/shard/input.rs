@@ -10,7 +10,7 @@ use super::claims::{ClaimOutcome, EvictOutcome, Takeover};
 use crate::connection::close::Closing;
 use crate::connection::moving::Moving;
 use crate::connection::tickets::TicketKeys;
-use crate::connection::tls::TlsError;
+use crate::connection::tls::{Acceptor, TlsError};
 use crate::connection::{CloseReason, ConnectionId};
 use crate::store::{Batch, CommitOutcome};
 
@@ -106,6 +106,11 @@ pub enum Input<'a> {
         commit: CommitId,
         /// How.
         outcome: CommitOutcome,
+    },
+    /// There are another certificate, other anchors and revocation lists.
+    Renewed {
+        /// TLS from now on.
+        acceptor: Box<Acceptor>,
     },
     /// Time has passed.
     Tick,

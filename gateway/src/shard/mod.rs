@@ -32,6 +32,7 @@ mod pacing;
 mod publishing;
 mod receive;
 mod removal;
+mod renewal;
 mod sessions;
 mod settings;
 pub mod staging;
@@ -215,6 +216,7 @@ impl Shard {
             // Answers for a channel that is gone are dropped by whoever carries them.
             Input::ChannelClosed { .. } => {}
             Input::Committed { commit, outcome } => self.on_committed(commit, outcome),
+            Input::Renewed { acceptor } => self.on_renewed(*acceptor),
             Input::Tick => self.on_tick(),
             Input::Drain { over_secs } => self.on_drain(over_secs),
         }

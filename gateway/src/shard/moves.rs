@@ -70,6 +70,8 @@ impl Shard {
     pub(super) fn on_moved_in(&mut self, id: ConnectionId, state: Moving) {
         self.counters.moved_in += 1;
         self.put_in(id, state.into_connection(id));
+        // The shard that it comes from may have had older revocation lists.
+        self.check_trust(id);
         self.on_text(id, &[]);
         self.receive_again(id);
         self.move_if_idle(id);

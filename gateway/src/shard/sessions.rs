@@ -478,15 +478,15 @@ impl Shard {
         device: DeviceId,
     ) -> Result<PeerIdentity, Reject> {
         let connection = self.router.wire.connections.get(id);
-        let identity = connection.and_then(|connection| connection.identity.as_deref());
-        let Some(identity) = identity else {
+        let verified = connection.and_then(|connection| connection.identity.as_deref());
+        let Some(identity) = verified.map(|verified| verified.peer) else {
             return Err(Reject::unauthorized("no certificate").and_close());
         };
         match identity.bound_device() {
             Some(bound) if bound != device => {
                 Err(Reject::unauthorized("the certificate is another device's").and_close())
             }
-            _ => Ok(*identity),
+            _ => Ok(identity),
         }
     }
 
