@@ -214,6 +214,12 @@ impl Peer {
         self.script(|script| script.said_goodbye)
     }
 
+    /// How often the cloud has acknowledged bytes of this connection without an answer to them.
+    pub fn acknowledged(&self) -> u32 {
+        self.world.settle();
+        self.world.state().socket(self.station).map_or(0, |socket| socket.acknowledged)
+    }
+
     /// Whether the connection is open.
     pub fn is_connected(&self) -> bool {
         self.world.settle();

@@ -208,6 +208,7 @@ impl Driver {
         while let Some(output) = self.shard.poll_output() {
             match output {
                 Output::Receive { connection, how } => self.receive(connection, how),
+                Output::Acknowledge { connection } => self.acknowledge(connection),
                 Output::Send { connection, bytes, range } => self.send(connection, bytes, range),
                 Output::Close { connection, how } => self.close(connection, how),
                 Output::Move { connection, to, state } => {

@@ -204,7 +204,10 @@ impl Shard {
             Input::Accepted { connection, peer, listener } => {
                 self.on_accepted(connection, peer, listener);
             }
-            Input::Received { connection, bytes } => self.on_received(connection, bytes),
+            Input::Received { connection, bytes } => {
+                self.on_received(connection, bytes);
+                self.acknowledge(connection);
+            }
             Input::Sent { connection, bytes, whole } => self.on_sent(connection, bytes, whole),
             Input::Ended { connection, orderly } => self.on_ended(connection, orderly),
             Input::Handshake => self.on_handshake_turn(),

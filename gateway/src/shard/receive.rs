@@ -38,6 +38,16 @@ impl Shard {
         }
     }
 
+    /// Where no answer tells the peer that its bytes have come, something else does.
+    pub(super) fn acknowledge(&mut self, id: ConnectionId) {
+        let Some(connection) = self.router.wire.connections.get(id) else { return };
+        if let Phase::Open { .. } | Phase::SignedIn = connection.phase
+            && connection.output.is_idle()
+        {
+            self.outputs.push_back(Output::Acknowledge { connection: id });
+        }
+    }
+
     /// Records came in. Whole ones are opened where they stand; the beginning of one waits.
     fn on_records(&mut self, id: ConnectionId, bytes: &mut [u8]) {
         let connection = self.router.wire.connections.get_mut(id);
