@@ -1,6 +1,7 @@
 //! The device reference, executed. One file per part of it, in its order.
 
 mod accounts;
+mod blockwise;
 mod certificates;
 mod claims;
 mod d2d;
@@ -9,6 +10,7 @@ mod discovery;
 mod framing;
 mod isolation;
 mod limits;
+mod messages;
 mod moves;
 mod observe;
 mod routing;
