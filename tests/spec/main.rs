@@ -4,6 +4,7 @@ mod accounts;
 mod blockwise;
 mod certificates;
 mod claims;
+mod conformance;
 mod d2d;
 mod directory;
 mod discovery;

@@ -222,3 +222,14 @@ impl Connection {
         }
     }
 }
+
+#[cfg(all(test, not(feature = "whole-tls")))]
+mod tests {
+    use super::*;
+
+    /// An idle connection is nothing but this, and some bytes that say who its peer is.
+    #[test]
+    fn a_connection_is_small() {
+        assert!(size_of::<Connection>() <= 300, "{}", size_of::<Connection>());
+    }
+}
