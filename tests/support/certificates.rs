@@ -107,6 +107,11 @@ impl Pki {
         self.client(Some(&self.product), &rustls::version::TLS12)
     }
 
+    /// The same with this suite, and no other.
+    pub fn product_with_suite(&self, suite: rustls::CipherSuite) -> Arc<ClientConfig> {
+        self.client_with_suite(&self.product, suite)
+    }
+
     /// A device whose certificate proves its id.
     pub fn identity_of(&self, device: DeviceId) -> Arc<ClientConfig> {
         let issued = self.identity.issue_identity(device).expect("it can be issued");
