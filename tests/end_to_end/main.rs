@@ -5,6 +5,7 @@ mod demo;
 mod interop;
 mod main_job;
 mod refused_starts;
+mod reloads;
 mod restarts;
 mod stops;
 mod users;

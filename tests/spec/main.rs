@@ -1,10 +1,21 @@
 //! The device reference, executed. One file per part of it, in its order.
 
 mod accounts;
+mod blockwise;
+mod certificates;
+mod claims;
+mod conformance;
+mod d2d;
 mod directory;
 mod discovery;
+mod failures;
 mod framing;
+mod isolation;
+mod limits;
+mod messages;
+mod moves;
 mod observe;
+mod observe_ends;
 mod routing;
 mod sessions;
 mod sign_off;

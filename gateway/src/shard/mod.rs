@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! Input ─► handle ─┬─ receive ─ dispatch ─┬─ sessions, removal        accounts
-//!                  │                      ├─ publishing               directory
+//!                  │                      ├─ publishing, watching     directory
 //!                  │                      └─ proxy, observe           devices
 //!                  ├─ commits ◄─ staging: changes on their way to the store
 //!                  ├─ claims: who owns a device id     moves: connections between shards
 //!                  ├─ mediation, command: what `api` asks
+//!                  ├─ pacing: who has to wait     renewal: other certificates     expiry: old links
 //!                  └─ ends: deadlines, and how connections end
 //! Output ◄─ poll_output      next deadline ◄─ poll_timeout
 //! ```
@@ -28,9 +29,11 @@ mod invariants;
 mod load;
 mod mediation;
 mod moves;
+mod pacing;
 mod publishing;
 mod receive;
 mod removal;
+mod renewal;
 mod sessions;
 mod settings;
 pub mod staging;
@@ -66,6 +69,7 @@ use claims::Claims;
 use deadlines::Deadlines;
 use draining::Drain;
 use expiry::Expiries;
+use pacing::Pacing;
 use removal::SignedOff;
 use staging::Staging;
 use ticketing::Ticketing;
@@ -115,6 +119,7 @@ pub struct Shard {
     ticketing: Ticketing,
     expiries: Expiries,
     link_observers: LinkObservers,
+    pacing: Pacing,
     /// Who is closed then, unless it mends what was wrong.
     repairs: Agenda<ConnectionId>,
     deadlines: Deadlines,
@@ -173,6 +178,7 @@ impl Shard {
             ticketing: Ticketing::default(),
             expiries: Expiries::default(),
             link_observers: LinkObservers::default(),
+            pacing: Pacing::new(now.instant),
             repairs: Agenda::default(),
             deadlines: Deadlines::new(now.instant),
             handshakes: VecDeque::new(),
@@ -199,7 +205,10 @@ impl Shard {
             Input::Accepted { connection, peer, listener } => {
                 self.on_accepted(connection, peer, listener);
             }
-            Input::Received { connection, bytes } => self.on_received(connection, bytes),
+            Input::Received { connection, bytes } => {
+                self.on_received(connection, bytes);
+                self.acknowledge(connection);
+            }
             Input::Sent { connection, bytes, whole } => self.on_sent(connection, bytes, whole),
             Input::Ended { connection, orderly } => self.on_ended(connection, orderly),
             Input::Handshake => self.on_handshake_turn(),
@@ -211,6 +220,7 @@ impl Shard {
             // Answers for a channel that is gone are dropped by whoever carries them.
             Input::ChannelClosed { .. } => {}
             Input::Committed { commit, outcome } => self.on_committed(commit, outcome),
+            Input::Renewed { acceptor } => self.on_renewed(*acceptor),
             Input::Tick => self.on_tick(),
             Input::Drain { over_secs } => self.on_drain(over_secs),
         }
@@ -242,6 +252,7 @@ impl Shard {
             self.expiries.due(),
             self.repairs.next(),
             self.link_observers.next(),
+            self.pacing.due(),
         ];
         all.into_iter().flatten().min()
     }
