@@ -1,5 +1,6 @@
 //! The device reference, executed.
 
+mod authorization;
 mod framing;
 mod signaling;
 mod smoke;

@@ -6,7 +6,7 @@
 //!                  │                      └─ proxy, observe           devices
 //!                  ├─ commits ◄─ staging: changes on their way to the store
 //!                  ├─ claims: who owns a device id     moves: connections between shards
-//!                  ├─ mediation, command: what `api` asks
+//!                  ├─ mediation, granting, registering, command: what `api` asks
 //!                  └─ ends: deadlines, and how connections end
 //! Output ◄─ poll_output      next deadline ◄─ poll_timeout
 //! ```
@@ -21,6 +21,7 @@ pub mod deadlines;
 mod dispatch;
 mod draining;
 mod ends;
+mod granting;
 pub mod input;
 mod invariants;
 mod load;
@@ -28,6 +29,7 @@ mod mediation;
 mod moves;
 mod publishing;
 mod receive;
+mod registering;
 mod removal;
 mod sessions;
 mod settings;
@@ -43,6 +45,7 @@ use shared::placement::Placement;
 use shared::time::{Instant, Now};
 
 use crate::account::{Accounts, DeviceTokens};
+use crate::authorization::Authorization;
 use crate::command::gather::Gathers;
 use crate::config::{Limits, Timers};
 use crate::connection::close::Closing;
@@ -102,6 +105,7 @@ pub struct Shard {
     random: Box<dyn Randomness>,
     router: Router,
     device_tokens: DeviceTokens,
+    authorization: Authorization,
     claims: Claims,
     transactions: Transactions,
     staging: Staging,
@@ -116,6 +120,8 @@ pub struct Shard {
     epoch: u32,
     /// Expired tokens are being removed.
     expiring: bool,
+    /// Expired codes and grants are being removed.
+    expiring_grants: bool,
     /// The gateway is stopping.
     drain: Option<Drain>,
     /// Memory for the places of the texts of one receive.
@@ -156,6 +162,7 @@ impl Shard {
             random,
             router,
             device_tokens: DeviceTokens::default(),
+            authorization: Authorization::default(),
             claims: Claims::default(),
             transactions: Transactions::default(),
             staging: Staging::default(),
@@ -168,6 +175,7 @@ impl Shard {
             now,
             epoch,
             expiring: false,
+            expiring_grants: false,
             drain: None,
             texts: Vec::new(),
             spare_inputs: Vec::new(),
