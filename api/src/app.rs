@@ -11,8 +11,8 @@ use tokio::sync::Semaphore;
 
 use crate::auth::{Authenticator, Caller};
 use crate::config::{Config, Limits, Timeouts, millis};
-use crate::problem::{Intent, Problem};
 use crate::oauth::Oauth;
+use crate::problem::{Intent, Problem};
 use crate::shards::{Shards, Unanswered};
 use crate::trace::Correlations;
 

@@ -29,10 +29,10 @@ use tower::{BoxError, ServiceBuilder};
 use crate::app::App;
 use crate::auth::{self, Caller};
 use crate::config::millis;
+use crate::oauth::{self, access_token};
 use crate::problem::{Intent, Problem};
 use crate::route::{Route, RouteFault};
 use crate::trace::{self, Trace};
-use crate::oauth::{self, access_token};
 use crate::{body, devices, health, mediator, operators, representation, resources};
 
 /// Everything that the process serves.
@@ -42,8 +42,11 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(LoadShedLayer::new())
         .layer(GlobalConcurrencyLimitLayer::new(app.limits.requests_in_flight))
         .layer(TimeoutLayer::new(millis(app.timeouts.response_ms)));
-    let api =
-        Router::new().merge(oauth::router()).merge(operators::router()).fallback(answer).layer(limits);
+    let api = Router::new()
+        .merge(oauth::router())
+        .merge(operators::router())
+        .fallback(answer)
+        .layer(limits);
     let only_get = || async { Problem::method_not_allowed("GET") };
     Router::new()
         .route("/healthz", get(health::alive).fallback(only_get))
@@ -77,7 +80,11 @@ impl Asked {
     }
 }
 
-pub(crate) async fn read_body(app: &App, parts: &Parts, body: Body) -> Result<bytes::Bytes, Problem> {
+pub(crate) async fn read_body(
+    app: &App,
+    parts: &Parts,
+    body: Body,
+) -> Result<bytes::Bytes, Problem> {
     let within = millis(app.timeouts.body_ms);
     body::read(&parts.headers, body, app.limits.body_bytes, within).await
 }

@@ -192,6 +192,8 @@ pub async fn authenticate(app: &App, token: &[u8]) -> Result<Arc<Caller>, Proble
         Some(caller) => caller,
         None => {
             let token = std::str::from_utf8(token).map_err(|_| unknown_token())?;
+            // What is no JWT at all is refused even when the keys cannot be asked for.
+            jsonwebtoken::decode_header(token).map_err(|_| unknown_token())?;
             let claims = match read(app, token).await.map_err(unavailable)? {
                 Ok(claims) => claims,
                 Err(Invalid::Expired) => return Err(expired_token()),

@@ -141,9 +141,7 @@ pub async fn decide(State(app): State<Arc<App>>, request: Request) -> Response {
     match issue_code(&app, &asked, &session).await {
         Ok(Some(code)) => go_back(&app, &asked.request.back, &[("code", &code)]),
         Ok(None) => login_page(&app, &asked, &parts.headers, "", None),
-        Err(_) => {
-            go_back(&app, &asked.request.back, &[("error", "temporarily_unavailable")])
-        }
+        Err(_) => go_back(&app, &asked.request.back, &[("error", "temporarily_unavailable")]),
     }
 }
 

@@ -66,7 +66,8 @@ pub struct Key {
 
 impl Key {
     fn of(stored: &SigningKey) -> Option<Self> {
-        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &stored.pkcs8).ok()?;
+        let pair =
+            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &stored.pkcs8).ok()?;
         let jwk = jwk_of(&pair)?;
         let decoding = jwk.decoding_key()?;
         let secret = Hmac::<Sha256>::new_from_slice(&stored.pkcs8).ok()?;
@@ -172,10 +173,7 @@ impl KeyRing {
     }
 }
 
-async fn signing_keys(
-    app: &App,
-    command: RegistryCommand,
-) -> Result<Vec<SigningKey>, Unfulfilled> {
+async fn signing_keys(app: &App, command: RegistryCommand) -> Result<Vec<SigningKey>, Unfulfilled> {
     match app.ask_registry(command).await? {
         Reply::SigningKeys(keys) => Ok(keys),
         _ => Err(Unfulfilled::Nonsense),

@@ -84,8 +84,7 @@ async fn check(
 fn welcome(app: &App, asked: &Asked, login: LoginRecord) -> Response {
     let now = unix_now().0;
     let expires = now + u64::from(app.oauth.config.session_minutes) * 60;
-    let session =
-        Session { user: login.user, name: login.name, expires, revision: login.revision };
+    let session = Session { user: login.user, name: login.name, expires, revision: login.revision };
     let (cookie, session) = session.set_cookie(&asked.keys, now);
     let Ok(to) = HeaderValue::from_str(&format!("/oauth/authorize?{}", asked.query)) else {
         return pages::unavailable(app);

@@ -181,10 +181,7 @@ mod tests {
         let text = Some("E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM");
         let method = "code_challenge_method";
         assert_eq!(error(&[("code_challenge", text)]), "invalid_request", "plain");
-        assert_eq!(
-            error(&[("code_challenge", text), (method, Some("plain"))]),
-            "invalid_request"
-        );
+        assert_eq!(error(&[("code_challenge", text), (method, Some("plain"))]), "invalid_request");
         assert_eq!(error(&[(method, Some("S256"))]), "invalid_request");
         let good = check(&[("code_challenge", text), (method, Some("S256"))]).unwrap();
         assert!(good.challenge.is_some());

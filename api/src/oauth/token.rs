@@ -56,8 +56,7 @@ pub async fn exchange(
         "tokens issued"
     );
     let config = &app.oauth.config;
-    let refreshes =
-        config.always_refresh_token || granted.scopes.contain(Scopes::OFFLINE_ACCESS);
+    let refreshes = config.always_refresh_token || granted.scopes.contain(Scopes::OFFLINE_ACCESS);
     let tokens = Tokens {
         access_token,
         token_type: "Bearer",
@@ -82,18 +81,15 @@ async fn redeem(
     let code = Secret::new(one(form, "code")?);
     let redirect_uri = one(form, "redirect_uri")?.to_owned();
     let challenge = match form.get("code_verifier").ok().flatten() {
-        Some(verifier) => {
-            Some(pkce::challenge_of(verifier).ok_or(OauthError::invalid_grant())?)
-        }
+        Some(verifier) => Some(pkce::challenge_of(verifier).ok_or(OauthError::invalid_grant())?),
         None => None,
     };
     let client = client.id.clone();
-    ask(app, code.clone(), AuthorizationCommand::RedeemCode {
-        code,
-        client,
-        redirect_uri,
-        challenge,
-    })
+    ask(
+        app,
+        code.clone(),
+        AuthorizationCommand::RedeemCode { code, client, redirect_uri, challenge },
+    )
     .await
 }
 

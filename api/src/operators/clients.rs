@@ -224,8 +224,7 @@ fn check_authorities(pem: &str) -> Result<(), Refusal> {
     if pem.is_empty() {
         return Ok(());
     }
-    let certificates: Result<Vec<_>, _> =
-        CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
     let readable = certificates.is_ok_and(|certificates| {
         let mut roots = rustls::RootCertStore::empty();
         let (added, ignored) = roots.add_parsable_certificates(certificates);

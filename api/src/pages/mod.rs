@@ -219,6 +219,9 @@ mod tests {
     #[test]
     fn forms_may_lead_to_us_and_back_to_the_client_only() {
         let policy = policy(Some("https://app.consumer.example:8443/cb?x=';"));
-        assert!(policy.contains("form-action 'self' https://app.consumer.example:8443;"), "{policy}");
+        assert!(
+            policy.contains("form-action 'self' https://app.consumer.example:8443;"),
+            "{policy}"
+        );
     }
 }

@@ -180,7 +180,8 @@ impl Server {
         let (acceptor, router) = (self.acceptor.clone(), router.clone());
         let (rules, draining) = (rules.clone(), draining.clone());
         connections.spawn(async move {
-            if let Err(reason) = connection::serve(socket, peer, acceptor, router, &rules, draining).await
+            if let Err(reason) =
+                connection::serve(socket, peer, acceptor, router, &rules, draining).await
             {
                 tracing::debug!(%reason, "connection ended");
             }
