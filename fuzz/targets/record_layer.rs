@@ -123,7 +123,7 @@ impl World {
         loop {
             let front = &mut self.received[at..];
             let front_len = front.len();
-            // An answer is an alert, or one that goes with a key update.
+            // An answer is an alert.
             match bounded(front_len, || opener.next(front, &mut answers)) {
                 Ok(Step::Partial { needed }) => {
                     assert!(needed > front_len);

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
 mod demo;
+mod interop;
 mod main_job;
 mod refused_starts;
 mod restarts;

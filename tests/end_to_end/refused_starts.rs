@@ -39,7 +39,7 @@ fn a_configuration_that_cannot_work_is_told_by_its_key() {
     type Change = fn(&mut toml::Table);
     let cases: [(Change, &[&str]); 12] = [
         (|c| set(c, "listen", "adresses", "x"), &["gateway.toml", "adresses", "addresses"]),
-        (|c| set(c, "timers", "drain_secs", "soon"), &["drain_secs", "integer"]),
+        (|c| set(c, "timers", "drain_secs", "soon"), &["drain_secs", "soon"]),
         (|c| set(c, "cores", "shards", 0), &["cores.shards", "between 1 and 4096"]),
         (|c| set(c, "cores", "cpus", vec![4095]), &["cores.cpus", "4095"]),
         (|c| set(c, "tls", "certificate", "/no/where.pem"), &["tls.certificate", "/no/where.pem"]),

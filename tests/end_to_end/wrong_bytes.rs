@@ -48,7 +48,7 @@ fn plain_bytes_on_the_tls_port_end_their_connection() {
     let hello = client_hello(&config);
     for (bytes, said) in [
         (&b"GET / HTTP/1.1\r\nHost: cloud\r\n\r\n"[..], "something"),
-        (b"\x00\xe1", "nothing"),
+        (b"\x00\xe1", "something"),
         (b"\x80\x2e\x01\x00\x02\x00\x15\x00\x00\x00\x10", "something"),
         (b"\x16\x03\x01\xff\xff", "something"),
         (&[0xff; 20_000], "something"),

@@ -1,7 +1,16 @@
-//! The device reference, executed.
+//! The device reference, executed. One file per part of it; and what shards do for the
+//! authorization server.
 
+mod accounts;
 mod authorization;
+mod directory;
+mod discovery;
 mod framing;
+mod observe;
+mod routing;
+mod sessions;
+mod sign_off;
 mod signaling;
-mod smoke;
+mod tokens;
 mod vectors;
+mod watching;

@@ -156,7 +156,8 @@ fn a_publish_is_answered_as_the_vectors_say() {
 
 fn assert_discovered(name: &str, query: &[(&str, &str)]) {
     let links = published().directory;
-    let query = Query::parse(query.iter().copied()).expect("the query is right");
+    let query = Query::parse(query.iter().map(|&(key, value)| (key, value.into())))
+        .expect("the query is right");
     let endpoint = Endpoint::new(ENDPOINT);
     assert_written(name, |out, token| {
         let mut message = MessageWriter::new(out, ResponseType::Content, token);

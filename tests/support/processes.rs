@@ -54,6 +54,7 @@ fn build() -> Binaries {
         };
         let built = Command::new(cargo)
             .args(["build", "--bins", "-p", "gateway", "-p", "api", "-p", "loadtest"])
+            .args(cfg!(feature = "whole-tls").then_some("--features=gateway/whole-tls"))
             .args(["--profile", profile, "--target-dir"])
             .arg(target)
             .output()

@@ -54,12 +54,14 @@ impl Script {
         }
     }
 
-    /// Begins a TLS handshake; returns its first bytes.
+    /// Begins a TLS handshake on a new connection; returns its first bytes. What came on the one before
+    /// is forgotten.
     pub(super) fn connect(&mut self) -> Vec<u8> {
         let name = ServerName::try_from("cloud.example.com").expect("a name");
         let tls = ClientConnection::new(Arc::clone(&self.config), name).expect("a configuration");
         self.tls = Some(tls);
         self.plain.clear();
+        self.inbox.clear();
         (self.tls_error, self.said_goodbye) = (None, false);
         self.sealed()
     }

@@ -14,6 +14,8 @@ struct Outstanding {
     user: UserId,
     record: DeviceTokenRecord,
     wrong_devices: u8,
+    /// A sign-up of this device with it is under way.
+    taken_by: Option<DeviceId>,
 }
 
 /// What a presented token is good for.
@@ -28,6 +30,8 @@ pub enum Presented {
     },
     /// Issued for another device; it stays valid for that one.
     OtherDevice,
+    /// Another device is signing up with it: whether it is used up will be known soon.
+    Taken,
     /// Unknown, used or expired.
     Unknown,
 }
@@ -46,7 +50,8 @@ impl DeviceTokens {
         self.remove(&digest);
         self.by_user.insert((user, digest));
         self.by_expiry.insert((record.expires, digest));
-        self.by_digest.insert(digest, Outstanding { user, record, wrong_devices: 0 });
+        self.by_digest
+            .insert(digest, Outstanding { user, record, wrong_devices: 0, taken_by: None });
     }
 
     /// A device presents a token.
@@ -60,7 +65,22 @@ impl DeviceTokens {
                 token.wrong_devices += 1;
                 Presented::OtherDevice
             }
+            _ if token.taken_by.is_some_and(|other| other != device) => Presented::Taken,
             bound => Presented::Valid { user: token.user, bound: bound.is_some() },
+        }
+    }
+
+    /// A sign-up of this device with it begins: nobody else may begin one.
+    pub fn take(&mut self, digest: &[u8; 32], device: DeviceId) {
+        if let Some(token) = self.by_digest.get_mut(digest) {
+            token.taken_by = Some(device);
+        }
+    }
+
+    /// The sign-up with it has failed: others may try.
+    pub fn release(&mut self, digest: &[u8; 32]) {
+        if let Some(token) = self.by_digest.get_mut(digest) {
+            token.taken_by = None;
         }
     }
 

@@ -439,16 +439,17 @@ impl WholeTls {
     }
 
     fn run(&mut self, out: &mut Vec<u8>, text: &mut Vec<u8>) -> Result<(), TlsError> {
-        let mut failed = None;
+        let mut failed: Option<rustls::Error> = None;
         loop {
             let UnbufferedStatus { mut discard, state } =
                 self.tls.process_tls_records(&mut self.incoming);
             let go_on = match state {
-                // The alert comes out of the next rounds; then the error again.
-                Err(error) => match failed.replace(error) {
-                    None => true,
-                    Some(first) => return Err(first.into()),
-                },
+                // The alert, if there is one, comes out of the next round.
+                Err(error) if failed.is_none() => {
+                    failed = Some(error);
+                    true
+                }
+                Err(_) => false,
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => {
                     while let Some(record) = traffic.next_record() {
                         let record = record?;
@@ -463,7 +464,8 @@ impl WholeTls {
                         Err(EncodeError::InsufficientSize(size)) => Err(Some(size.required_size)),
                         Err(EncodeError::AlreadyEncoded) => Err(None),
                     });
-                    true
+                    // After its alert rustls would judge the same bytes again.
+                    failed.is_none()
                 }
                 Ok(ConnectionState::TransmitTlsData(data)) => {
                     data.done();
@@ -482,7 +484,7 @@ impl WholeTls {
             };
             self.incoming.drain(..discard);
             if !go_on {
-                return Ok(());
+                return failed.map_or(Ok(()), |error| Err(error.into()));
             }
         }
     }

@@ -134,6 +134,11 @@ impl<'a> LinkRef<'a> {
         self.0.instance.to_native()
     }
 
+    /// Seconds after which it expires; 0 for never.
+    pub fn ttl(self) -> u32 {
+        self.0.ttl.to_native()
+    }
+
     /// Policy bits.
     pub fn policy(self) -> u8 {
         self.0.policy

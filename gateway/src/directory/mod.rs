@@ -6,10 +6,11 @@
 //! (anchor, device id, endpoint), which are spliced in: discovery is a sequence of memory copies.
 //!
 //! [`archive`] is the archive and its only `unsafe`; [`publish`] decides what a publish or unpublish
-//! changes; [`discovery`] answers GET `/oic/res`; [`query`] is its filter.
+//! changes; [`expiry`] says when links expire; [`discovery`] answers GET `/oic/res`; [`query`] is its filter.
 
 pub mod archive;
 pub mod discovery;
+pub mod expiry;
 pub mod publish;
 pub mod query;
 

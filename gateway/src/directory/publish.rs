@@ -8,6 +8,7 @@ use shared::ocf::cbor::{self, CborError, Item, Reader, Writer};
 use shared::ocf::link::{DEFAULT_POLICY, Link, PublishRequest, Relation};
 
 use super::archive::{Directory, DirectoryRecord, LinkRecord};
+use super::expiry;
 use crate::config::Limits;
 use crate::reject::Reject;
 
@@ -24,6 +25,8 @@ pub struct Published {
     pub echo: Vec<u8>,
     /// Something is different from before.
     pub changed: bool,
+    /// The numbers of the links that were named, in the order of the request.
+    pub named: Vec<u32>,
 }
 
 /// Understands a publish of this device and merges it with what the device published before.
@@ -38,10 +41,8 @@ pub fn publish(
     if request.di.parse() != Ok(device) {
         return Err(Reject::bad_request("di is not the session's"));
     }
-    let ttl = match request.ttl.unwrap_or(0) {
-        ttl @ 0.. => u32::try_from(ttl).unwrap_or(u32::MAX),
-        _ => return Err(Reject::bad_request("ttl is negative")),
-    };
+    let ttl =
+        expiry::granted(request.ttl.unwrap_or(0)).ok_or(Reject::bad_request("ttl is negative"))?;
     if request.links.is_empty() {
         return Err(Reject::bad_request("no links"));
     }
@@ -65,7 +66,8 @@ pub fn publish(
     check_bounds(&record, limits)?;
     let changed = record != old;
     let echo = echo(body, ttl, &numbers, answer_bytes_max).map_err(bad_body)?;
-    Ok(Published { directory: Directory::new(&record), echo, changed })
+    let named = numbers.into_iter().flatten().collect();
+    Ok(Published { directory: Directory::new(&record), echo, changed, named })
 }
 
 /// What an unpublish leaves of a device's links, and which go; none when nothing goes.
@@ -184,7 +186,7 @@ fn write_tail(out: &mut Writer<'_>, link: &Link) -> Result<u8, Reject> {
     if let Some(position) = link.tag_pos_rel {
         out.text("tag-pos-rel").array(position.len());
         for coordinate in position {
-            out.double(coordinate);
+            out.double(coordinate.as_double());
         }
         pairs += 1;
     }
@@ -206,18 +208,26 @@ fn foreign_anchor(device: DeviceId, href: &Href, anchor: Option<&str>) -> Vec<u8
 }
 
 /// The answer to a publish: `di`, `ttl`, and every link as it was sent, with the number that it has
-/// here. When that is too large for the peer, only the keys that matter are left in the links.
+/// here. When that is too large for the peer, only the keys that matter are left in the links, then
+/// only those that name them, then none: real devices look at the code alone.
 fn echo(
     body: &[u8],
     ttl: u32,
     numbers: &[Option<u32>],
     bytes_max: usize,
 ) -> Result<Vec<u8>, CborError> {
-    let all = echo_keys(body, ttl, numbers, |_| true)?;
-    if all.len() <= bytes_max {
-        return Ok(all);
+    let kept: [fn(&str) -> bool; 3] = [
+        |_| true,
+        |key| matches!(key, "href" | "rt" | "if" | "ins"),
+        |key| matches!(key, "href" | "ins"),
+    ];
+    for keep in kept {
+        let echo = echo_keys(body, ttl, numbers, keep)?;
+        if echo.len() <= bytes_max {
+            return Ok(echo);
+        }
     }
-    echo_keys(body, ttl, numbers, |key| matches!(key, "href" | "rt" | "if" | "ins"))
+    Ok(Vec::new())
 }
 
 fn echo_keys(

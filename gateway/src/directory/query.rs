@@ -1,5 +1,7 @@
 //! The filter of GET `/oic/res` (device reference 9.1).
 
+use std::borrow::Cow;
+
 use shared::ids::DeviceId;
 use shared::ocf::link::DISCOVERABLE;
 
@@ -16,6 +18,22 @@ pub enum Interface {
     Baseline,
 }
 
+/// The pairs of a query, kept for as long as somebody observes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pairs(Box<[(Box<str>, Box<str>)]>);
+
+impl Pairs {
+    /// Keeps these.
+    pub fn of<'a>(pairs: impl Iterator<Item = (&'a str, Cow<'a, str>)>) -> Self {
+        Self(pairs.map(|(key, value)| (key.into(), value.into())).collect())
+    }
+
+    /// The pairs in their order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
+        self.0.iter().map(|(key, value)| (&**key, Cow::Borrowed(&**value)))
+    }
+}
+
 /// Which links are wanted. Values of one key are alternatives; different keys must all match.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Query<'a> {
@@ -27,19 +45,19 @@ pub struct Query<'a> {
     instances: Option<Vec<u32>>,
 }
 
-type Values<'a> = Vec<&'a str>;
+type Values<'a> = Vec<Cow<'a, str>>;
 
 impl<'a> Query<'a> {
     /// Understands the pairs of a query. Unknown keys are ignored.
-    pub fn parse(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Self, Reject> {
+    pub fn parse(pairs: impl Iterator<Item = (&'a str, Cow<'a, str>)>) -> Result<Self, Reject> {
         let mut query = Self::default();
         for (key, value) in pairs {
-            match (key, value) {
+            match (key, &*value) {
                 ("if", "oic.if.ll") => query.interface = Interface::LinkList,
                 ("if", "oic.if.baseline") => query.interface = Interface::Baseline,
                 ("if", "oic.if.b") => return Err(Reject::bad_request("oic.if.b is not offered")),
-                ("if", name) => query.interfaces.push(name),
-                ("rt", name) => query.resource_types.push(name),
+                ("if", _) => query.interfaces.push(value),
+                ("rt", _) => query.resource_types.push(value),
                 // A device that does not exist matches nothing, which is no error.
                 ("di", id) => query.devices.get_or_insert_default().push(id.parse().ok()),
                 ("ins", number) => {
@@ -62,9 +80,13 @@ impl<'a> Query<'a> {
     pub fn wants_link(&self, link: LinkRef<'_>) -> bool {
         u64::from(link.policy()) & DISCOVERABLE != 0
             && (self.resource_types.is_empty()
-                || link.resource_types().any(|rt| self.resource_types.contains(&rt)))
+                || link.resource_types().any(|rt| has(&self.resource_types, rt)))
             && (self.interfaces.is_empty()
-                || link.interfaces().any(|interface| self.interfaces.contains(&interface)))
+                || link.interfaces().any(|interface| has(&self.interfaces, interface)))
             && self.instances.as_ref().is_none_or(|numbers| numbers.contains(&link.instance()))
     }
+}
+
+fn has(values: &Values<'_>, value: &str) -> bool {
+    values.iter().any(|wanted| wanted == value)
 }

@@ -10,10 +10,12 @@
 //! resumption, for which rustls calls no verifier.
 
 mod anchors;
+mod cloud;
 mod profile;
 mod session;
 
 pub use anchors::{AnchorsError, Source, TrustAnchors};
+pub use cloud::{CloudCertificateError, names_cloud};
 pub use session::SessionChain;
 
 use std::time::Duration;

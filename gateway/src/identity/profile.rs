@@ -10,6 +10,8 @@
 //! - serverAuth may be missing: towards us a device is the client.
 //! - The identity usage may be present in a manufacturer certificate: OCF's own have it.
 
+use std::str::FromStr;
+
 use rustls::pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
 use shared::ids::DeviceId;
@@ -60,7 +62,7 @@ impl Leaf {
             key_digest: Sha256::digest(key.raw).into(),
             not_after: not_after(&certificate),
             identity_usage: usages.other.contains(&OCF_IDENTITY),
-            named_device: named_device(certificate.subject()),
+            named_device: named(certificate.subject()),
         })
     }
 
@@ -121,8 +123,8 @@ fn check_key(key: &SubjectPublicKeyInfo<'_>) -> Result<(), IdentityError> {
     }
 }
 
-/// The id in `CN=uuid:<di>`. With several CNs it is nobody's: we and others could read different ones.
-fn named_device(subject: &X509Name<'_>) -> Option<DeviceId> {
+/// The id in `CN=uuid:<id>`. With several CNs it is nobody's: we and others could read different ones.
+pub(super) fn named<Id: FromStr>(subject: &X509Name<'_>) -> Option<Id> {
     let mut names = subject.iter_common_name();
     let (Some(name), None) = (names.next(), names.next()) else {
         return None;

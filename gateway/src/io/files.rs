@@ -11,11 +11,12 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, soc
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use shared::config::Invalid;
+use shared::ids::CloudId;
 
 use super::start::StartError;
 use crate::config::Tls;
 use crate::connection::tls::CloudCertificate;
-use crate::identity::{Source, TrustAnchors};
+use crate::identity::{Source, TrustAnchors, names_cloud};
 
 /// How long an earlier run may go on to listen after its end.
 const EARLIER_RUN: Duration = Duration::from_secs(5);
@@ -45,15 +46,15 @@ fn file(
     move |cause| StartError::File { key, path: path.clone(), cause }
 }
 
-pub(super) fn load_certificate(tls: &Tls) -> Result<CloudCertificate, StartError> {
+/// The cloud's chain and key; the chain has to name the cloud.
+pub(super) fn load_certificate(tls: &Tls, cloud: CloudId) -> Result<CloudCertificate, StartError> {
     let failed = file("tls.certificate", &tls.certificate);
     let chain: Vec<_> = CertificateDer::pem_file_iter(&tls.certificate)
         .map_err(|error| failed(error.into()))?
         .collect::<Result<_, _>>()
         .map_err(|error| failed(error.into()))?;
-    if chain.is_empty() {
-        return Err(failed("it has no certificate in PEM form".into()));
-    }
+    let leaf = chain.first().ok_or_else(|| failed("it has no certificate in PEM form".into()))?;
+    names_cloud(leaf, cloud).map_err(|error| failed(error.into()))?;
     let failed = file("tls.key", &tls.key);
     let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(|error| failed(error.into()))?;
     Ok(CloudCertificate { chain, key })

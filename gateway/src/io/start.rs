@@ -132,7 +132,7 @@ pub fn run(
     let shards = plan.cpus.len() as u16;
     let placement = Placement::new(shards)
         .ok_or_else(|| StartError::Config(Invalid::new("cores.shards", "between 1 and 4096")))?;
-    let certificate = load_certificate(&config.tls)?;
+    let certificate = load_certificate(&config.tls, config.cloud.id)?;
     refuse_taken_addresses(&config.listen.addresses)?;
     let State { dir: _dir, key, store } = State::open(&config)?;
     let control = control(&config)?;

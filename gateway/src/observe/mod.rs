@@ -7,8 +7,10 @@
 //! client ─ register ─► observer ─┘      latest ◄─────── notifications ──┘
 //! ```
 //!
-//! [`registrations`] is the table; here is what registers, notifies and ends.
+//! [`registrations`] is the table; here is what registers, notifies and ends. [`links`] are those who
+//! observe the cloud's own `/oic/res`.
 
+pub mod links;
 pub mod registrations;
 pub mod target;
 
@@ -66,7 +68,7 @@ impl Router {
         }
     }
 
-    fn check_observations_of(&self, client: ConnectionId) -> Result<(), Reject> {
+    pub(crate) fn check_observations_of(&self, client: ConnectionId) -> Result<(), Reject> {
         let count = self.wire.connections.get(client).map_or(0, |client| client.observation_count);
         if usize::from(count) >= self.limits.observations_per_client_max {
             return Err(Reject::unavailable("too many observations"));

@@ -22,7 +22,7 @@ pub type ObserverKey = Key<Observer>;
 const KEPT_BYTES_MAX: usize = 16 * 1024;
 
 /// Values of Observe are 24 bits wide (RFC 7641 §4.4).
-const COUNTER_MASK: u32 = 0x00ff_ffff;
+pub(super) const COUNTER_MASK: u32 = 0x00ff_ffff;
 
 /// The one observation on a device that serves everybody who observes the same.
 pub struct Upstream {

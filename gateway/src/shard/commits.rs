@@ -62,6 +62,7 @@ impl Shard {
                     let key = self.router.accounts.put_device(user, device, account);
                     self.signed_up(key, &requester);
                 } else {
+                    self.device_tokens.release(&token_digest);
                     self.refuse(&requester, &Reject::unavailable("try again"));
                 }
             }
@@ -74,9 +75,14 @@ impl Shard {
                 }
             }
             Change::Noted => {}
-            Change::Links { device, directory, gone, requester, echo } => {
-                let echo = echo.as_deref();
-                self.links_committed(device, directory, &gone, &requester, echo, done);
+            Change::Links { device, directory, gone, requester, published } => {
+                let links = (directory, gone);
+                self.links_committed(device, links, &requester, published, done);
+            }
+            Change::Expired { device, directory, gone } => {
+                if done {
+                    self.set_links(device, directory, &gone, &[]);
+                }
             }
             Change::Remove { user, device, tokens, by } => {
                 self.removal_committed(user, device, &tokens, &by, done);

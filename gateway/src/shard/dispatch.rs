@@ -9,10 +9,11 @@ use shared::ids::{DeviceId, ShardId};
 
 use super::Shard;
 use super::staging::Gate;
+use super::watching::{TokenOwner, observes};
 use super::wire::Requester;
 use crate::connection::signaling::{self, Signalled};
 use crate::connection::{CloseReason, ConnectionId};
-use crate::observe::Deregistered;
+use crate::observe::{Deregistered, TOKEN_IN_USE};
 use crate::reject::{After, Reject};
 use crate::session::{Session, SignedIn};
 
@@ -212,6 +213,24 @@ impl Shard {
         request: &Request<'_>,
         route: Route,
     ) -> Result<Flow, Reject> {
+        let owner = self.owner_of_token(id, who, request.token);
+        match (owner, request.observe) {
+            (TokenOwner::Nobody, _) => {}
+            _ if !observes(request) => return Err(TOKEN_IN_USE),
+            (TokenOwner::Links, Some(Observe::Deregister)) => {
+                self.unwatch_links(who.user(), requester);
+                self.discover(id, who, requester, request)?;
+                return Ok(Flow::Next);
+            }
+            (TokenOwner::Resource, Some(Observe::Deregister))
+                if self.router.deregister(id, request) == Deregistered::Ended =>
+            {
+                return Ok(Flow::Next);
+            }
+            (TokenOwner::Links, _) if route != Route::Discovery => return Err(TOKEN_IN_USE),
+            (TokenOwner::Resource, _) if route == Route::Discovery => return Err(TOKEN_IN_USE),
+            _ => {}
+        }
         match (route, request.method) {
             (Route::Directory, RequestType::Post) => {
                 check_options(request)?;
@@ -228,7 +247,10 @@ impl Shard {
             }
             (Route::Discovery, RequestType::Get) => {
                 check_options(request)?;
-                self.discover(id, who, requester, request)?;
+                match request.observe {
+                    Some(Observe::Register) => self.watch_links(who, requester, request)?,
+                    _ => self.discover(id, who, requester, request)?,
+                }
                 Ok(Flow::Next)
             }
             (Route::Directory | Route::Discovery, _) => Err(Reject::method_not_allowed()),
@@ -262,12 +284,6 @@ impl Shard {
         match (request.method, request.observe) {
             (RequestType::Get, Some(Observe::Register)) => {
                 self.router.register(id, device, request)
-            }
-            (RequestType::Get, Some(Observe::Deregister)) => {
-                match self.router.deregister(id, request) {
-                    Deregistered::Ended => Ok(()),
-                    Deregistered::PlainGet => self.router.forward(id, device, request),
-                }
             }
             _ => self.router.forward(id, device, request),
         }

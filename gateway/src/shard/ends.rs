@@ -55,6 +55,17 @@ impl Shard {
         self.schedule(id);
     }
 
+    /// The peer has ended the stream of bytes, or the network has. One that was asked to go does so.
+    pub(super) fn on_ended(&mut self, id: ConnectionId, orderly: bool) {
+        let phase = self.router.wire.connections.get(id).map(|connection| connection.phase);
+        let reason = match phase {
+            Some(Phase::Closing { reason, .. }) => reason,
+            _ if orderly => CloseReason::PeerCut,
+            _ => CloseReason::PeerLost,
+        };
+        self.end(id, reason, Closing::Orderly);
+    }
+
     /// Ends a connection now.
     pub(super) fn end(&mut self, id: ConnectionId, reason: CloseReason, how: Closing) {
         let device = match self.session(id) {
@@ -71,6 +82,7 @@ impl Shard {
             _ => how,
         };
         self.deadlines.clear(id.index);
+        self.repairs.clear(id);
         self.counters.closed[reason as usize] += 1;
         self.outputs.push_back(Output::Close { connection: id, how });
         self.outputs.push_back(Output::Ended { peer: connection.peer, device, reason });
@@ -81,6 +93,7 @@ impl Shard {
     pub(super) fn leave(&mut self, id: ConnectionId, why: Unanswered) {
         self.router.drop_client(id);
         let Session::SignedIn(who) = self.session(id) else { return };
+        self.unwatch_all(who.user(), id);
         if let Some(connection) = self.router.wire.connections.get_mut(id) {
             connection.session = Session::SignedOut;
         }
@@ -89,6 +102,7 @@ impl Shard {
         self.router.abandon_device(device, id, why);
         if self.router.accounts[device].connection == Some(id) {
             self.router.accounts[device].connection = None;
+            self.expiries.pause(device, self.now.instant);
         }
     }
 
@@ -102,17 +116,29 @@ impl Shard {
             }
         }
         self.settle_unanswered();
+        self.expiries.forget(key);
         self.router.accounts.remove_device(key);
     }
 
-    /// After 4.01 to a sign-in the device refreshes on the same connection; it has a few seconds.
+    /// After 4.01 to a sign-in the device refreshes on the same connection, after a publish that
+    /// failed it might publish again: it has a few seconds.
     pub(super) fn close_unless_mended(&mut self, id: ConnectionId) {
         let until = self.now.instant + REPAIR;
-        if let Some(connection) = self.router.wire.connections.get_mut(id)
-            && let Phase::Open { .. } = connection.phase
-        {
-            connection.phase = Phase::Open { until };
-            self.schedule(id);
+        let Some(connection) = self.router.wire.connections.get_mut(id) else { return };
+        match connection.phase {
+            Phase::Open { .. } => {
+                connection.phase = Phase::Open { until };
+                self.schedule(id);
+            }
+            Phase::SignedIn => self.repairs.set(id, until),
+            Phase::Handshake { .. } | Phase::Moving { .. } | Phase::Closing { .. } => {}
+        }
+    }
+
+    /// Closes those who have not mended what was wrong.
+    fn close_unmended(&mut self) {
+        while let Some(id) = self.repairs.next_due(self.now.instant) {
+            self.finish(id, CloseReason::Refused);
         }
     }
 
@@ -140,8 +166,9 @@ impl Shard {
     fn token_expiry(&self, id: ConnectionId) -> Option<Instant> {
         let Session::SignedIn(who) = self.session(id) else { return None };
         let expires = self.router.accounts[who.device()].account.expires?;
-        let left = std::time::Duration::from_secs(expires.secs_after(self.now.unix));
-        Some(self.now.instant + left + TOKEN_GRACE)
+        let ends = expires.plus_secs(TOKEN_GRACE.as_secs());
+        let left = std::time::Duration::from_secs(ends.secs_after(self.now.unix));
+        Some(self.now.instant + left)
     }
 
     /// Does what is due on connections.
@@ -155,6 +182,9 @@ impl Shard {
         self.expire_device_tokens();
         self.expire_grants();
         self.renew_ticket_key();
+        self.expire_links();
+        self.tell_link_observers();
+        self.close_unmended();
     }
 
     fn on_due(&mut self, id: ConnectionId) {

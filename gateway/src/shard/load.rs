@@ -39,6 +39,7 @@ impl Shard {
                 let key = self.router.accounts.device_of_user(user, device);
                 // Devices come before directories; links without a device were left by no version.
                 let key = key.ok_or(UnreadableRecord)?;
+                self.expiries.update(key, Some(&directory), |_| true, false, self.now.instant);
                 self.router.accounts[key].directory = Some(directory);
             }
             Table::Claim => {

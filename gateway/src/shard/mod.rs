@@ -14,6 +14,7 @@
 //! A shard opens no sockets, reads no clock, draws no random numbers and never waits. The same inputs
 //! give the same outputs. After every [`Shard::handle`], take outputs until there are none.
 
+pub mod agenda;
 pub mod claims;
 mod commits;
 pub mod counters;
@@ -21,6 +22,7 @@ pub mod deadlines;
 mod dispatch;
 mod draining;
 mod ends;
+mod expiry;
 mod granting;
 pub mod input;
 mod invariants;
@@ -36,6 +38,7 @@ mod settings;
 pub mod staging;
 mod ticketing;
 mod transactions;
+mod watching;
 pub mod wire;
 
 use std::collections::VecDeque;
@@ -53,6 +56,7 @@ use crate::connection::exchanges::Exchanges;
 use crate::connection::tls::Acceptor;
 use crate::connection::{CloseReason, Connection, ConnectionId, Unprocessed};
 use crate::observe::Observations;
+use crate::observe::links::LinkObservers;
 use crate::proxy::Router;
 use crate::store::StoreKey;
 
@@ -60,9 +64,11 @@ pub use counters::Counters;
 pub use input::{ChannelId, CommitId, Input, Listener, Output, PeerMessage, Receive};
 pub use settings::Settings;
 
+use agenda::Agenda;
 use claims::Claims;
 use deadlines::Deadlines;
 use draining::Drain;
+use expiry::Expiries;
 use removal::SignedOff;
 use staging::Staging;
 use ticketing::Ticketing;
@@ -111,6 +117,10 @@ pub struct Shard {
     staging: Staging,
     signed_off: SignedOff,
     ticketing: Ticketing,
+    expiries: Expiries,
+    link_observers: LinkObservers,
+    /// Who is closed then, unless it mends what was wrong.
+    repairs: Agenda<ConnectionId>,
     deadlines: Deadlines,
     handshakes: VecDeque<ConnectionId>,
     outputs: VecDeque<Output>,
@@ -168,6 +178,9 @@ impl Shard {
             staging: Staging::default(),
             signed_off: SignedOff::default(),
             ticketing: Ticketing::default(),
+            expiries: Expiries::default(),
+            link_observers: LinkObservers::default(),
+            repairs: Agenda::default(),
             deadlines: Deadlines::new(now.instant),
             handshakes: VecDeque::new(),
             outputs: VecDeque::new(),
@@ -196,10 +209,7 @@ impl Shard {
             }
             Input::Received { connection, bytes } => self.on_received(connection, bytes),
             Input::Sent { connection, bytes, whole } => self.on_sent(connection, bytes, whole),
-            Input::Ended { connection, orderly } => {
-                let reason = if orderly { CloseReason::PeerCut } else { CloseReason::PeerLost };
-                self.end(connection, reason, Closing::Orderly);
-            }
+            Input::Ended { connection, orderly } => self.on_ended(connection, orderly),
             Input::Handshake => self.on_handshake_turn(),
             Input::MovedIn { connection, state } => self.on_moved_in(connection, *state),
             Input::Moved { connection } => self.on_moved(connection),
@@ -232,11 +242,16 @@ impl Shard {
     /// When an [`Input::Tick`] is due, if nothing else happens before.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let draining = self.drain.as_ref().and_then(Drain::due);
-        let ticket_key = self.ticketing.due();
-        [self.deadlines.next(), self.router.exchanges.next_deadline(), draining, ticket_key]
-            .into_iter()
-            .flatten()
-            .min()
+        let all = [
+            self.deadlines.next(),
+            self.router.exchanges.next_deadline(),
+            draining,
+            self.ticketing.due(),
+            self.expiries.due(),
+            self.repairs.next(),
+            self.link_observers.next(),
+        ];
+        all.into_iter().flatten().min()
     }
 
     /// Whether an [`Input::Handshake`] has something to do.
@@ -261,7 +276,7 @@ impl Shard {
             devices: self.router.accounts.device_count(),
             users: self.router.accounts.user_count(),
             exchanges: self.router.exchanges.len(),
-            observations: self.router.observations.len().1,
+            observations: self.router.observations.len().1 + self.link_observers.len(),
             commits: self.staging.len(),
         }
     }

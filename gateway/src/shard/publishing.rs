@@ -5,11 +5,12 @@ use shared::ocf::cbor::Writer;
 
 use super::Shard;
 use super::dispatch::Flow;
-use super::staging::{Change, Gate};
-use super::wire::{BodyFormat, Requester, write_format};
+use super::staging::{Change, Echo, Gate};
+use super::watching::{links_of, shape_of};
+use super::wire::{Requester, write_format};
 use crate::account::{DeviceKey, record};
 use crate::connection::ConnectionId;
-use crate::directory::discovery::{self, Shape};
+use crate::directory::discovery;
 use crate::directory::publish;
 use crate::directory::query::Query;
 use crate::directory::{Directory, publish as publishing};
@@ -39,8 +40,11 @@ impl Shard {
         let before = self.router.accounts[key].directory.as_ref();
         let limits = &self.router.limits;
         let published = publishing::publish(origin.device, before, body, answer_bytes_max, limits)?;
+        let now = self.now.instant;
         if !published.changed {
-            self.router.wire.answer_cbor(requester, ResponseType::Changed, &published.echo);
+            let renewed = |number: u32| published.named.contains(&number);
+            self.expiries.update(key, Some(&published.directory), renewed, true, now);
+            self.answer_publish(requester, &published.echo);
             return Ok(Flow::Next);
         }
         self.check_commits().map_err(as_failed_publish)?;
@@ -51,7 +55,7 @@ impl Shard {
             directory: Some(published.directory),
             gone: Vec::new(),
             requester: *requester,
-            echo: Some(published.echo),
+            published: Some(Echo { body: published.echo, named: published.named }),
         };
         self.commit([write], change, Some(gate));
         Ok(Flow::Next)
@@ -68,7 +72,7 @@ impl Shard {
         let key = who.device();
         let origin = self.router.accounts.origin(key);
         let mut instances = Vec::new();
-        for (name, value) in request.query() {
+        for (name, value) in request.decoded_query() {
             match name {
                 "di" if value.parse() != Ok(origin.device) => {
                     return Err(Reject::bad_request("di is not the session's"));
@@ -93,8 +97,9 @@ impl Shard {
         self.check_commits()?;
         self.staging.close(gate);
         let write = record::put_directory(origin.user, origin.device, rest.as_ref());
+        let requester = *requester;
         let change =
-            Change::Links { device: key, directory: rest, gone, requester: *requester, echo: None };
+            Change::Links { device: key, directory: rest, gone, requester, published: None };
         self.commit([write], change, Some(gate));
         Ok(Flow::Next)
     }
@@ -103,10 +108,9 @@ impl Shard {
     pub(super) fn links_committed(
         &mut self,
         key: DeviceKey,
-        directory: Option<Directory>,
-        gone: &[String],
+        (directory, gone): (Option<Directory>, Vec<String>),
         requester: &Requester,
-        echo: Option<&[u8]>,
+        published: Option<Echo>,
         done: bool,
     ) {
         if !done {
@@ -114,22 +118,48 @@ impl Shard {
             self.refuse(requester, &reject);
             return;
         }
+        let named = published.as_ref().map_or(&[][..], |published| &published.named);
+        self.set_links(key, directory, &gone, named);
+        match published {
+            Some(Echo { body, .. }) => {
+                self.counters.publishes += 1;
+                self.answer_publish(requester, &body);
+            }
+            None => self.router.wire.answer(requester, ResponseType::Deleted, |_| {}),
+        }
+    }
+
+    /// A device takes no other code than 2.04 for success (device reference 1.3, rule 7).
+    fn answer_publish(&mut self, requester: &Requester, echo: &[u8]) {
+        self.repairs.clear(requester.connection);
+        match echo {
+            [] => self.router.wire.answer(requester, ResponseType::Changed, |_| {}),
+            echo => self.router.wire.answer_cbor(requester, ResponseType::Changed, echo),
+        }
+    }
+
+    /// A device has other links from now on. `gone` are the hrefs of those that it had, `named` the
+    /// numbers of those that it has just published.
+    pub(super) fn set_links(
+        &mut self,
+        key: DeviceKey,
+        directory: Option<Directory>,
+        gone: &[String],
+        named: &[u32],
+    ) {
         let device = &mut self.router.accounts[key];
+        let (owner, is_online) = (device.user, device.connection.is_some());
+        let now = self.now.instant;
+        let renewed = |number: u32| named.contains(&number);
+        self.expiries.update(key, directory.as_ref(), renewed, is_online, now);
         device.directory = directory;
         // What a device says of itself may be different after a publish.
         device.traffic.projection = None;
-        let user = device.user;
-        let user = &mut self.router.accounts[user];
+        let user = &mut self.router.accounts[owner];
         user.links_version = user.links_version.wrapping_add(1);
+        self.links_changed(owner);
         if !gone.is_empty() {
             self.router.end_unpublished(key, gone);
-        }
-        match echo {
-            Some(echo) => {
-                self.counters.publishes += 1;
-                self.router.wire.answer_cbor(requester, ResponseType::Changed, echo);
-            }
-            None => self.router.wire.answer(requester, ResponseType::Deleted, |_| {}),
         }
     }
 
@@ -150,7 +180,7 @@ impl Shard {
         requester: &Requester,
         request: &Request<'_>,
     ) -> Result<(), Reject> {
-        let query = Query::parse(request.query())?;
+        let query = Query::parse(request.decoded_query())?;
         self.counters.discoveries += 1;
         let etag = self.discovery_tag(who);
         let known = |option: shared::coap::Opt<'_>| {
@@ -162,27 +192,20 @@ impl Shard {
             });
             return Ok(());
         }
-        let shape = match requester.format {
-            BodyFormat::Ocf => Shape::Ocf,
-            BodyFormat::Cbor => Shape::Old,
-        };
+        let shape = shape_of(requester.format);
         let listener = self.router.wire.connections.get(id).map(|connection| connection.listener);
         let endpoint = self.settings.endpoint(listener);
         // Accounts and wire are parts of the same router: the wire is taken by itself here.
         let crate::proxy::Router { wire, accounts, .. } = &mut self.router;
         let accounts: &crate::account::Accounts = accounts;
-        let devices = accounts[who.user()].devices.iter().filter_map(|&key| {
-            let device = &accounts[key];
-            device.directory.as_ref().map(|directory| (device.id, directory))
-        });
+        let devices = links_of(accounts, who.user());
         let answered = wire.answer_bounded(requester, ResponseType::Content, |message| {
             message.named(CoapOption::ETag, &etag);
             write_format(message, requester.format);
             message.payload_with(|out| discovery::write(out, devices, &query, shape, endpoint));
         });
         if let Err(too_large) = answered {
-            let text = format!("{too_large}: filter by rt, if or di");
-            wire.explain(requester, ResponseType::InternalServerError, &text);
+            self.refuse_links(requester, too_large);
         }
         Ok(())
     }

@@ -51,13 +51,13 @@ impl SignedOff {
 struct Query<'a> {
     device: Option<DeviceId>,
     user: Option<UserId>,
-    access_token: Option<&'a str>,
+    access_token: Option<std::borrow::Cow<'a, str>>,
 }
 
 impl<'a> Query<'a> {
     fn parse(request: &Request<'a>) -> Result<Self, Reject> {
         let mut query = Self::default();
-        for (key, value) in request.query() {
+        for (key, value) in request.decoded_query() {
             let malformed = |_| Reject::bad_request("malformed query");
             match key {
                 "di" => query.device = Some(value.parse().map_err(malformed)?),
@@ -108,6 +108,7 @@ impl Shard {
             && query.user.is_none_or(|user| user == origin.user)
             && query
                 .access_token
+                .as_deref()
                 .is_none_or(|token| self.store_key.is_token(&origin, token::Kind::Access, token));
         if !names_it {
             return Err(Reject::unauthorized("not the session's").and_close());
@@ -123,7 +124,7 @@ impl Shard {
         query: &Query<'_>,
     ) -> Result<Result<(UserId, DeviceId), Flow>, Reject> {
         const REFUSED: Reject = Reject::unauthorized("invalid access token").and_close();
-        let (Some(device), Some(presented)) = (query.device, query.access_token) else {
+        let (Some(device), Some(presented)) = (query.device, query.access_token.as_deref()) else {
             return Err(Reject::bad_request("di and accesstoken are needed").and_close());
         };
         let partition = token::partition(presented).ok_or(REFUSED)?;
@@ -222,7 +223,11 @@ impl Shard {
             Remover::Device(requester) => Some(requester.connection),
             Remover::Command(_) | Remover::Peer(..) => None,
         };
+        let owner = self.router.accounts[key].user;
         self.forget_device(key, keep);
+        if self.router.accounts.user(user) == Some(owner) {
+            self.links_changed(owner);
+        }
         if !matches!(by, Remover::Peer(..)) {
             let to = self.placement.shard_of_device(device);
             self.tell(to, PeerMessage::Unclaim { device, user });

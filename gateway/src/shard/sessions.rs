@@ -18,6 +18,7 @@ use super::staging::{Change, Gate};
 use super::transactions::{SignUp, Transaction, TransactionKey};
 use super::wire::Requester;
 use crate::account::rights::{self, Refreshed, expires_in, expiry};
+use crate::account::token::Kind;
 use crate::account::{Account, DeviceKey, Presented, Repeatable, record, token};
 use crate::config::{Takeover as TakeoverPolicy, TokenLifetime};
 use crate::connection::{CloseReason, ConnectionId, Phase};
@@ -39,6 +40,24 @@ fn user_id(text: &str) -> Result<UserId, Reject> {
 
 fn device_id(text: &str) -> Result<DeviceId, Reject> {
     text.parse().map_err(|_| Reject::bad_request("di is not a UUID").and_close())
+}
+
+/// Whom a sign-in or sign-out names, and with which proof.
+struct Named<'a> {
+    user: UserId,
+    device: DeviceId,
+    presented: &'a str,
+}
+
+impl<'a> Named<'a> {
+    fn of(request: &'a SessionRequest) -> Result<Self, Reject> {
+        let missing = || Reject::bad_request("uid, di and accesstoken are needed").and_close();
+        Ok(Self {
+            user: user_id(request.uid.as_deref().ok_or_else(missing)?)?,
+            device: device_id(request.di.as_deref().ok_or_else(missing)?)?,
+            presented: request.access_token.as_deref().ok_or_else(missing)?,
+        })
+    }
 }
 
 impl Shard {
@@ -69,6 +88,7 @@ impl Shard {
         {
             Presented::Valid { user, bound } => (user, bound),
             Presented::OtherDevice => return Err(REFUSED),
+            Presented::Taken => return Err(Reject::unavailable("the token is in use")),
             Presented::Unknown => {
                 self.repeat_sign_up(requester, device, &digest, &identity).ok_or(REFUSED)?;
                 return Ok(Flow::Next);
@@ -80,6 +100,7 @@ impl Shard {
         }
         self.check_room(user, device)?;
         self.staging.close(gate);
+        self.device_tokens.take(&digest, device);
         let takeover = match identity.bound_device().is_some() {
             true => Takeover::Granted,
             false if issued_for_it && self.takeover_allowed() => Takeover::Granted,
@@ -152,6 +173,7 @@ impl Shard {
     }
 
     fn refuse_sign_up(&mut self, sign_up: &SignUp, reject: &Reject) {
+        self.device_tokens.release(&sign_up.digest);
         self.refuse(&sign_up.requester, reject);
         self.reopen(Gate::Account(sign_up.user, sign_up.device));
     }
@@ -233,35 +255,47 @@ impl Shard {
         requester: &Requester,
         request: &SessionRequest,
     ) -> Result<Flow, Reject> {
-        let missing = || Reject::bad_request("uid, di and accesstoken are needed").and_close();
-        let user = user_id(request.uid.as_deref().ok_or_else(missing)?)?;
-        let device = device_id(request.di.as_deref().ok_or_else(missing)?)?;
-        let presented = request.access_token.as_deref().ok_or_else(missing)?;
+        let named = Named::of(request)?;
         if let Session::SignedIn(who) = self.session(id)
-            && self.router.accounts[who.device()].id != device
+            && self.router.accounts[who.device()].id != named.device
         {
             return Err(Reject::unauthorized("signed in as another device").and_close());
         }
+        let key = match self.prove(id, &named)? {
+            Ok(key) => key,
+            Err(flow) => return Ok(flow),
+        };
+        self.bind(id, key);
+        let expires = self.router.accounts[key].account.expires;
+        let mut body = Vec::with_capacity(32);
+        let expires_in = expires_in(expires, self.now.unix);
+        cbor::encode(&mut body, &SessionResponse { expires_in });
+        self.router.wire.answer_security(requester, &body);
+        Ok(Flow::Next)
+    }
+
+    /// Whether the token that is presented is the device's; if that can be said here and now.
+    fn prove(
+        &mut self,
+        id: ConnectionId,
+        named: &Named<'_>,
+    ) -> Result<Result<DeviceKey, Flow>, Reject> {
+        let &Named { user, device, presented } = named;
         if !rights::routes_to(presented, user) {
             return Err(Reject::unauthorized("invalid access token").and_close_unless_mended());
         }
         if let Some(flow) = self.elsewhere(id, self.placement.shard_of_user(user))? {
-            return Ok(flow);
+            return Ok(Err(flow));
         }
         self.check_binding(id, device)?;
         let gate = Gate::Account(user, device);
         if self.staging.is_closed(gate) {
-            return self.wait_at(gate);
+            return self.wait_at(gate).map(Err);
         }
         let (accounts, now) = (&self.router.accounts, self.now.unix);
-        let key = rights::check_access(accounts, &self.store_key, user, device, presented, now)
-            .map_err(Reject::and_close_unless_mended)?;
-        self.bind(id, key);
-        let expires = self.router.accounts[key].account.expires;
-        let mut body = Vec::with_capacity(32);
-        cbor::encode(&mut body, &SessionResponse { expires_in: expires_in(expires, now) });
-        self.router.wire.answer_security(requester, &body);
-        Ok(Flow::Next)
+        rights::check_access(accounts, &self.store_key, user, device, presented, now)
+            .map(Ok)
+            .map_err(Reject::and_close_unless_mended)
     }
 
     /// The connection is the device's session from now on; the newest one wins.
@@ -284,6 +318,7 @@ impl Shard {
         connection.pinged = None;
         let settled = std::mem::replace(&mut connection.settled, true);
         self.router.accounts[key].connection = Some(id);
+        self.expiries.start(key, self.now.instant);
         if !settled {
             self.outputs.push_back(Output::Receive { connection: id, how: Receive::Many });
         }
@@ -321,17 +356,20 @@ impl Shard {
                 {
                     return Err(Reject::unauthorized("not the session's").and_close());
                 }
+                let presented = request.access_token.as_deref();
+                if presented.is_some_and(|it| !self.store_key.is_token(&origin, Kind::Access, it)) {
+                    return Err(Reject::unauthorized("invalid access token"));
+                }
                 self.leave(id, crate::proxy::Unanswered::Lost);
                 let until = self.now.instant + self.router.timers.not_signed_in;
                 self.router.wire.set_phase(id, Phase::Open { until });
                 self.schedule(id);
             }
             Session::SignedOut => {
-                let (Some(_), Some(_), Some(_)) =
-                    (&request.uid, &request.di, &request.access_token)
-                else {
-                    return Err(Reject::bad_request("not signed in"));
-                };
+                let named = Named::of(request).map_err(|_| Reject::bad_request("not signed in"))?;
+                if let Err(flow) = self.prove(id, &named)? {
+                    return Ok(flow);
+                }
             }
         }
         self.router.wire.answer_security(requester, EMPTY_MAP);

@@ -92,8 +92,17 @@ pub enum Change {
         gone: Vec<String>,
         /// Who waits.
         requester: Requester,
-        /// The answer: to a publish what was published, to an unpublish nothing.
-        echo: Option<Vec<u8>>,
+        /// To a publish; none to an unpublish.
+        published: Option<Echo>,
+    },
+    /// Links of a device have expired.
+    Expired {
+        /// Which device.
+        device: DeviceKey,
+        /// Its links from now on.
+        directory: Option<Directory>,
+        /// Hrefs of the links that are gone.
+        gone: Vec<String>,
     },
     /// A device's account is gone, and with it everything that it had.
     Remove {
@@ -149,6 +158,14 @@ pub enum Change {
     },
 }
 
+/// The answer to a publish.
+pub struct Echo {
+    /// Its body.
+    pub body: Vec<u8>,
+    /// The numbers of the links that were named.
+    pub named: Vec<u32>,
+}
+
 impl Change {
     /// The peer that waits for an answer to it, if one does.
     pub fn requester(&self) -> Option<&Requester> {
@@ -159,6 +176,7 @@ impl Change {
             | Self::Remove { by: Remover::Device(requester), .. } => Some(requester),
             Self::Remove { by: Remover::Command(_) | Remover::Peer(..), .. }
             | Self::Noted
+            | Self::Expired { .. }
             | Self::Claim { .. }
             | Self::Unclaim { .. }
             | Self::Token { .. }

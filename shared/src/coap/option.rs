@@ -10,6 +10,8 @@ pub const OCF_ACCEPT_VERSION: u16 = 2049;
 pub const OCF_CONTENT_VERSION: u16 = 2053;
 /// Version 1.0.0 as a value of the two version options: 5 bits major, 5 minor, 6 sub.
 pub const OCF_VERSION_1_0_0: u16 = 2048;
+/// Version 2.0.0, the first that this cloud does not know: all below are compatible with 1.0.0.
+pub const OCF_VERSION_2_0_0: u16 = 4096;
 
 /// One option as it stands in a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -4,12 +4,15 @@
 //! not acted on: which of several faults counts, and whether the path matters more, is decided by
 //! whoever serves the request (device reference 2.3 and 10.2).
 
+use std::borrow::Cow;
+
 use coap_lite::{CoapOption, RequestType};
 
 use super::frame::Token;
 use super::message::Message;
 use super::option::{
-    HOP_LIMIT, OCF_ACCEPT_VERSION, OCF_CONTENT_VERSION, OCF_VERSION_1_0_0, Options,
+    HOP_LIMIT, OCF_ACCEPT_VERSION, OCF_CONTENT_VERSION, OCF_VERSION_1_0_0, OCF_VERSION_2_0_0,
+    Options,
 };
 
 /// Content-Format application/vnd.ocf+cbor.
@@ -34,9 +37,9 @@ pub enum Observe {
 pub enum OptionFault {
     /// A critical option that is unknown here, or malformed: 4.02 with its number.
     Bad(u16),
-    /// Accept is neither 10000 nor 60, or wants a version below 1.0.0: 4.06.
+    /// Accept is neither 10000 nor 60, or wants a version that is not 1.x: 4.06.
     NotAcceptable,
-    /// Content-Format is neither 10000 nor 60, or its version is below 1.0.0: 4.15.
+    /// Content-Format is neither 10000 nor 60, or its version is not 1.x: 4.15.
     UnsupportedFormat,
     /// Proxy-Uri or Proxy-Scheme: 5.05.
     Proxying,
@@ -94,6 +97,11 @@ pub struct Request<'a> {
     pub no_response: u8,
     /// The first fault among the options.
     pub fault: Option<OptionFault>,
+}
+
+/// Whether this is a version 1.x of OCF payloads (device reference 4.2).
+fn is_known(version: u32) -> bool {
+    (u32::from(OCF_VERSION_1_0_0)..u32::from(OCF_VERSION_2_0_0)).contains(&version)
 }
 
 impl<'a> Request<'a> {
@@ -161,12 +169,12 @@ impl<'a> Request<'a> {
                 return Some(OptionFault::HopLimit);
             }
             CoapOption::Unknown(OCF_ACCEPT_VERSION) => match option.uint(2) {
-                Some(version) if version >= u32::from(OCF_VERSION_1_0_0) => {}
+                Some(version) if is_known(version) => {}
                 Some(_) => return Some(OptionFault::NotAcceptable),
                 None => return Some(bad),
             },
             CoapOption::Unknown(OCF_CONTENT_VERSION) => match option.uint(2) {
-                Some(version) if version >= u32::from(OCF_VERSION_1_0_0) => {}
+                Some(version) if is_known(version) => {}
                 Some(_) => return Some(OptionFault::UnsupportedFormat),
                 None => return Some(bad),
             },
@@ -191,8 +199,7 @@ impl<'a> Request<'a> {
         self.path_len == segments.len() && self.path().eq(segments.iter().copied())
     }
 
-    /// The query as `key=value` pairs: every option split at `&`, then at the first `=`. Valid
-    /// percent-escapes are left to the caller (device reference 4.4).
+    /// The query as `key=value` pairs: every option split at `&`, then at the first `=`.
     pub fn query(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
         self.options
             .filter(|option| option.name() == CoapOption::UriQuery)
@@ -201,8 +208,64 @@ impl<'a> Request<'a> {
             .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
     }
 
+    /// The same with valid percent-escapes in the values decoded: for resources of the cloud's own
+    /// only, what is passed on stays as it is (device reference 4.4).
+    pub fn decoded_query(&self) -> impl Iterator<Item = (&'a str, Cow<'a, str>)> + use<'a> {
+        self.query().map(|(key, value)| (key, unescape(value)))
+    }
+
     /// Whether the sender wants no answer of this class (RFC 7967 §2.1).
     pub fn suppresses(&self, class: u8) -> bool {
         matches!(class, 2 | 4 | 5) && self.no_response & (1 << (class - 1)) != 0
+    }
+}
+
+/// Decodes `%XX`; a text with an escape that is none is left as it is.
+fn unescape(text: &str) -> Cow<'_, str> {
+    if !text.contains('%') {
+        return Cow::Borrowed(text);
+    }
+    decode_escapes(text.as_bytes())
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .map_or(Cow::Borrowed(text), Cow::Owned)
+}
+
+fn decode_escapes(mut bytes: &[u8]) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let mut decoded = Vec::with_capacity(bytes.len());
+    loop {
+        bytes = match bytes {
+            [] => return Some(decoded),
+            [b'%', high, low, rest @ ..] => {
+                decoded.push((digit(*high)? << 4 | digit(*low)?) as u8);
+                rest
+            }
+            [b'%', ..] => return None,
+            [byte, rest @ ..] => {
+                decoded.push(*byte);
+                rest
+            }
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Device reference 4.4.
+    #[test]
+    fn escapes_are_decoded_if_all_are_valid() {
+        for (text, decoded) in [
+            ("light", "light"),
+            ("%6Cight%2d1", "light-1"),
+            ("%", "%"),
+            ("%4", "%4"),
+            ("%zz%41", "%zz%41"),
+            ("%ff", "%ff"),
+            ("%c3%A9", "é"),
+        ] {
+            assert_eq!(unescape(text), decoded);
+        }
     }
 }

@@ -27,6 +27,26 @@ pub enum Relation {
     Many(Vec<String>),
 }
 
+/// A number as JSON knows it: CBOR tells integers from floats, stacks write either.
+#[derive(Clone, Copy, PartialEq, Debug, Deserialize, Serialize)]
+#[serde(untagged)]
+pub enum Number {
+    /// Of any width.
+    Integer(i64),
+    /// Of any width.
+    Float(f64),
+}
+
+impl Number {
+    /// The number as a double.
+    pub fn as_double(self) -> f64 {
+        match self {
+            Self::Integer(number) => number as f64,
+            Self::Float(number) => number,
+        }
+    }
+}
+
 /// A link as a device publishes it. Local endpoints (`eps`) are not read: they are never shown.
 #[derive(Clone, PartialEq, Debug, Default, Deserialize, Serialize)]
 pub struct Link {
@@ -61,7 +81,7 @@ pub struct Link {
     pub tag_pos_desc: Option<String>,
     /// Position, three coordinates.
     #[serde(rename = "tag-pos-rel", default, skip_serializing_if = "Option::is_none")]
-    pub tag_pos_rel: Option<[f64; 3]>,
+    pub tag_pos_rel: Option<[Number; 3]>,
     /// Function.
     #[serde(rename = "tag-func-desc", default, skip_serializing_if = "Option::is_none")]
     pub tag_func_desc: Option<String>,

@@ -235,6 +235,7 @@ impl Records {
             state: State::Open,
             temper: Temper::FULL,
             reassembly: Reassembly::default(),
+            key_update_due: false,
         })
     }
 
@@ -255,6 +256,7 @@ impl Records {
                 state: State::Open,
                 temper: Temper::FULL,
                 reassembly: Reassembly::default(),
+                key_update_due: false,
             }
         };
         let (client, server) = (secret(b"client"), secret(b"server"));

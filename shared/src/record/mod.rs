@@ -65,6 +65,8 @@ pub struct Records {
     state: State,
     temper: Temper,
     reassembly: Reassembly,
+    /// The peer has asked for our next key: it is told before the next text (RFC 8446 §4.6.3).
+    key_update_due: bool,
 }
 
 /// How far the connection is.

@@ -235,9 +235,7 @@ impl Opener<'_> {
                     Temper::spend(&mut self.records.temper.key_updates)?;
                     self.records.read.update(suite)?;
                     self.expanded = self.records.read.expand(suite);
-                    if answer {
-                        self.records.update_write_key(out)?;
-                    }
+                    self.records.key_update_due |= answer;
                 }
                 Some(Wish::Renegotiation) => {
                     Temper::spend(&mut self.records.temper.renegotiations)?;

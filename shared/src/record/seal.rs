@@ -20,7 +20,7 @@ impl Records {
         out: &mut Vec<u8>,
         write: impl FnOnce(&mut Vec<u8>) -> bool,
     ) -> Result<(), RecordError> {
-        if self.write.is_nearly_used_up() {
+        if self.key_update_due || self.write.is_nearly_used_up() {
             self.replace_write_key(out)?;
         }
         let start = out.len();
@@ -62,11 +62,12 @@ impl Records {
         self.seal_copy(&expanded, out, &[level, alert as u8], content::ALERT);
     }
 
-    /// Tells the peer that we go on to our next key, and does so.
-    pub(super) fn update_write_key(&mut self, out: &mut Vec<u8>) -> Result<(), RecordError> {
+    /// Tells the peer that we go on to our next key, and does so: once, however often it has asked.
+    fn update_write_key(&mut self, out: &mut Vec<u8>) -> Result<(), RecordError> {
         const KEY_UPDATE_NOT_REQUESTED: [u8; 5] = [24, 0, 0, 1, 0];
         let expanded = self.write.expand(self.suite);
         self.seal_copy(&expanded, out, &KEY_UPDATE_NOT_REQUESTED, content::HANDSHAKE);
+        self.key_update_due = false;
         self.write.update(self.suite)
     }
 

@@ -215,16 +215,33 @@ fn key_updates_are_followed_and_answered_when_asked() {
             let asked = u8::from(round % 2 == 0);
             let mut update = seal_any(&mut client, content::HANDSHAKE, &[24, 0, 0, 1, asked]);
             client.write.update(suite).unwrap();
-            let (text, mut answer) = open(&mut server, &mut update).unwrap();
-            assert!(text.is_empty());
-            assert_eq!(!answer.is_empty(), asked == 1);
-            open(&mut client, &mut answer).unwrap();
+            let nothing = (Vec::new(), Vec::new());
+            assert_eq!(open(&mut server, &mut update).unwrap(), nothing);
             let mut sealed = seal(&mut client, b"up");
             assert_eq!(open(&mut server, &mut sealed).unwrap().0, b"up");
+            // The answer goes before the next text.
+            let plain = sealed.len() + 2;
             let mut sealed = seal(&mut server, b"down");
+            assert_eq!(sealed.len() > plain, asked == 1);
             assert_eq!(open(&mut client, &mut sealed).unwrap().0, b"down");
         }
     }
+}
+
+/// RFC 8446 §4.6.3: who was silent answers all of them with one.
+#[test]
+fn many_key_updates_that_ask_are_answered_by_one() {
+    let (mut server, mut client) = Records::pair(Suite::Tls13Aes128, [7; 32]);
+    for _ in 0..20 {
+        let mut update = Vec::new();
+        client.send_key_update(&mut update, true);
+        open(&mut server, &mut update).unwrap();
+    }
+    let (mut first, mut second) = (seal(&mut server, b"one"), seal(&mut server, b"two"));
+    let update_bytes = HEADER_BYTES + 5 + 1 + 16;
+    assert_eq!(first.len(), second.len() + update_bytes);
+    assert_eq!(open(&mut client, &mut first).unwrap().0, b"one");
+    assert_eq!(open(&mut client, &mut second).unwrap().0, b"two");
 }
 
 #[test]
