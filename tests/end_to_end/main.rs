@@ -3,6 +3,7 @@
 
 mod demo;
 mod interop;
+mod linking;
 mod main_job;
 mod refused_starts;
 mod restarts;

@@ -22,8 +22,8 @@ pub trait Record: Clone {
     /// How many there may be.
     const MAX: usize;
 
-    /// The name under which it is found.
-    fn name(&self) -> &str;
+    /// What it is found under.
+    fn key(&self) -> &str;
 
     /// Rises with every change.
     fn revision(&self) -> u64;
@@ -35,7 +35,7 @@ pub trait Record: Clone {
 impl Record for ClientRecord {
     const MAX: usize = CLIENTS_MAX;
 
-    fn name(&self) -> &str {
+    fn key(&self) -> &str {
         &self.id
     }
 
@@ -54,7 +54,7 @@ impl Record for ClientRecord {
 impl Record for LoginRecord {
     const MAX: usize = LOGINS_MAX;
 
-    fn name(&self) -> &str {
+    fn key(&self) -> &str {
         &self.name
     }
 
@@ -103,7 +103,7 @@ impl<R: Record> Records<R> {
         if record.bytes() > REGISTRY_RECORD_BYTES_MAX {
             return Err(Failure::RecordTooLarge);
         }
-        let known = self.get(record.name()).map(Record::revision);
+        let known = self.get(record.key()).map(Record::revision);
         let rises = replaces.is_none_or(|replaced| record.revision() > replaced);
         if known != replaces || !rises {
             return Err(Failure::RecordChanged);
