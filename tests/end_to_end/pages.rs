@@ -1,0 +1,53 @@
+//! Login and consent in the browser that most people have, as wide as a small phone, without scripts.
+
+use tests::browser::{authorization, redeem};
+use tests::chromium::{Chromium, PHONE_WIDTH};
+use tests::processes::{Setup, TestCloud};
+use tests::tools::tool;
+
+#[test]
+fn a_user_links_a_partner_in_chromium_without_scripts_on_a_phone() {
+    if tool("chromium").is_none() || tool("chromedriver").is_none() {
+        return;
+    }
+    let cloud = TestCloud::start(Setup::default());
+    let partner = cloud.partner();
+    let api = cloud.cloud.facts().api;
+    let browser = Chromium::start();
+    browser.open(&format!("{api}{}", authorization(&partner, &[])));
+    assert_eq!(browser.title(), "Sign in · OCF Cloud");
+    assert!(browser.text().contains("Demo Partner"));
+    // The policy lets our style through, and nothing is wider than the window.
+    assert_eq!(browser.style("button", "border-radius"), "10px");
+    assert!(browser.width("main") <= f64::from(PHONE_WIDTH));
+    assert!(browser.width("html") <= f64::from(PHONE_WIDTH));
+
+    browser.write("#name", &partner.login);
+    browser.write("#password", "wrong password");
+    browser.click("button");
+    assert!(browser.text().contains("do not belong together"));
+    browser.write("#password", &partner.password);
+    browser.click("button");
+    assert_eq!(browser.title(), "Connect Demo Partner · OCF Cloud");
+    let text = browser.text();
+    for shown in ["See your devices", "Control your devices", "while you are away", "demo"] {
+        assert!(text.contains(shown), "{shown}: {text}");
+    }
+    assert!(browser.width("html") <= f64::from(PHONE_WIDTH));
+
+    browser.click("button[value=allow]");
+    let address = browser.address();
+    let (uri, query) = address.split_once('?').unwrap();
+    assert_eq!(uri, &*partner.redirect_uri, "the policy lets the browser go back");
+    let code = query.split('&').find_map(|pair| pair.strip_prefix("code=")).unwrap();
+    redeem(&cloud.rest(), &partner, code).is(200);
+
+    // The session still stands: the second time asks for consent only.
+    browser.open(&format!("{api}{}", authorization(&partner, &[])));
+    browser.click("button[value=deny]");
+    assert!(browser.address().contains("error=access_denied"));
+    browser.open(&format!("{api}{}", authorization(&partner, &[])));
+    browser.click(".account a");
+    assert_eq!(browser.title(), "Sign in · OCF Cloud", "somebody else may log in");
+    cloud.stop();
+}
