@@ -71,6 +71,9 @@ pub struct Cloud {
     /// Lifetime of access tokens of devices with a manufacturer certificate only.
     #[serde(rename = "manufacturer_token_secs")]
     pub manufacturer_token: TokenLifetime,
+    /// Another endpoint of the same cloud, which devices are told at sign-up to use from then on
+    /// (`redirecturi`); none by default. Its certificate needs the same `id`.
+    pub redirect: Option<String>,
     /// What happens when a device with a manufacturer certificate only signs up for another user
     /// than the one it belongs to (device reference 16, point 12).
     pub takeover: Takeover,
@@ -86,6 +89,7 @@ impl Default for Cloud {
             single_use_token: Duration::from_secs(15 * 60),
             identity_token: TokenLifetime::Permanent,
             manufacturer_token: TokenLifetime::Limited(Duration::from_secs(24 * 3600)),
+            redirect: None,
             takeover: Takeover::Refuse,
         }
     }
@@ -330,6 +334,10 @@ impl Validate for Cloud {
         })?;
         Invalid::unless(is_endpoint(&self.endpoint), "cloud.endpoint", || {
             format!("`{}` is not of the form coaps+tcp://host:port", self.endpoint)
+        })?;
+        let redirects = self.redirect.as_deref().is_none_or(is_endpoint);
+        Invalid::unless(redirects, "cloud.redirect", || {
+            "not of the form coaps+tcp://host:port".into()
         })?;
         Invalid::unless(self.state_dir.is_absolute(), "cloud.state_dir", absolute)?;
         Invalid::unless(!self.provider.is_empty(), "cloud.provider", || {

@@ -20,6 +20,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
   ocf-gateway certs init --help                  certificates for a development installation
   ocf-gateway --config gateway.toml              run
   kill <pid>                                     tell the devices, then stop
+  kill -HUP <pid>                                read certificates and revocation lists again
   kill -USR1 <pid>                               write what was counted to the log")]
 struct Arguments {
     #[command(subcommand)]

@@ -427,6 +427,21 @@ fn a_signed_in_device_may_sign_up_again_on_its_connection() {
     peer.expect(get("/oic/res"), Content);
 }
 
+/// Device reference 13.5, 16 point 40: a redirect, where the operator has configured one.
+#[test]
+fn devices_are_told_another_endpoint_of_the_cloud_if_there_is_one() {
+    let other = "coaps+tcp://new.example.com:5684";
+    let world = World::with(|setup| setup.cloud.redirect = Some(other.into()));
+    let peer = world.connect();
+    let answer = peer.sign_up(&world.user().token());
+    assert_eq!(answer.member_text("redirecturi"), other);
+    // The device signs in there directly; and here, if it does not know what a redirect is.
+    let there = world.connect_as(peer.id, tests::PKI.product());
+    there.set_account(peer.account());
+    there.sign_in();
+    peer.sign_in();
+}
+
 /// Design, section 9: the devices of a user are bounded.
 #[test]
 fn one_device_more_than_a_user_may_have_is_5_03() {

@@ -3,9 +3,18 @@
 
 mod accounts;
 mod authorization;
+mod blockwise;
+mod certificates;
+mod claims;
+mod conformance;
+mod d2d;
 mod directory;
 mod discovery;
 mod framing;
+mod isolation;
+mod limits;
+mod messages;
+mod moves;
 mod observe;
 mod routing;
 mod sessions;

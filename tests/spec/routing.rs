@@ -706,3 +706,20 @@ fn put_and_delete_are_passed_on() {
     let deleted = answered(&device, &client, delete(&device.path("/a")), plain(Deleted));
     assert_eq!(deleted.code, Deleted);
 }
+
+/// Device reference 1.3, rule 16: devices hold the second of two messages back until the first one is
+/// acknowledged, so what is not answered at once is acknowledged at once.
+#[test]
+fn what_is_not_answered_at_once_is_acknowledged_at_once() {
+    let world = World::new();
+    let user = world.user();
+    let (device, client) = (user.signed_in_device(), user.signed_in_client());
+    let (device_before, client_before) = (device.acknowledged(), client.acknowledged());
+    client.request(get("/oic/res"));
+    assert_eq!(client.acknowledged(), client_before, "the answer does it");
+    client.send(get(&device.path("/a")));
+    assert_eq!(client.acknowledged(), client_before + 1, "the answer will take its time");
+    let request = device.expect_request("/a");
+    device.respond_content(&request, b"\xa0");
+    assert_eq!(device.acknowledged(), device_before + 1, "a response has no answer");
+}

@@ -503,6 +503,7 @@ fn formats_and_versions_are_checked_on_the_security_resources() {
         ProxyingNotSupported,
     );
     for (accepts, version) in [(2048, 2048), (2112, 2240), (4095, 4095)] {
+        world.advance_secs(2);
         let request = peer.session_request(true).uint(2049, accepts).uint(2053, version);
         let answer = peer.expect(request.named(CoapOption::UriHost, "x"), Changed);
         assert_eq!(answer.content_version(), Some(2048));

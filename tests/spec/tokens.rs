@@ -161,6 +161,7 @@ fn a_device_that_loses_every_answer_once_is_never_locked_out() {
     // Sign-in, answer lost: the session is there; it refreshes first when it comes back.
     peer.request(peer.session_request(true));
     for _ in 0..5 {
+        world.advance_secs(4);
         peer.lose();
         peer.connect();
         // Refresh, answer lost.

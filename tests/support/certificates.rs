@@ -59,20 +59,42 @@ impl Pki {
     /// The TLS side of a shard: the cloud's certificate, both authorities, and these revocation
     /// lists (PEM).
     pub fn acceptor(&self, revocation_lists: &[String]) -> Acceptor {
+        self.acceptor_with(&self.cloud, revocation_lists)
+    }
+
+    /// The same with another certificate of the cloud.
+    pub fn acceptor_with(&self, cloud: &Issued, revocation_lists: &[String]) -> Acceptor {
         let identity = self.identity.certificate_pem();
+        let source = |name, text: &'static str| Source { name, bytes: text.as_bytes() };
+        self.acceptor_of(cloud, &[source("identity", identity.leak())], revocation_lists)
+    }
+
+    /// The same without the authority whose certificates say which device somebody is.
+    pub fn acceptor_without_identity_authority(&self) -> Acceptor {
+        self.acceptor_of(&self.cloud, &[], &[])
+    }
+
+    fn acceptor_of(
+        &self,
+        cloud: &Issued,
+        identity: &[Source<'_>],
+        revocation_lists: &[String],
+    ) -> Acceptor {
         let manufacturer = self.manufacturer.certificate_pem();
         let source = |name, text: &'static str| Source { name, bytes: text.as_bytes() };
         let lists: Vec<_> =
             revocation_lists.iter().map(|pem| source("crl", pem.clone().leak())).collect();
-        let anchors = TrustAnchors::parse(
-            &[source("identity", identity.leak())],
-            &[source("manufacturer", manufacturer.leak())],
-            &lists,
-        )
-        .expect("the anchors are well-formed");
+        let anchors =
+            TrustAnchors::parse(identity, &[source("manufacturer", manufacturer.leak())], &lists)
+                .expect("the anchors are well-formed");
         let certificate =
-            CloudCertificate { chain: self.cloud.chain.clone(), key: self.cloud.key.clone_key() };
+            CloudCertificate { chain: cloud.chain.clone(), key: cloud.key.clone_key() };
         Acceptor::new(certificate, anchors).expect("the certificate fits its key")
+    }
+
+    /// Another certificate for the cloud.
+    pub fn new_cloud_certificate(&self) -> Issued {
+        self.root.issue_cloud(CLOUD, &HOSTS.map(String::from)).expect("hosts are names")
     }
 
     /// The cloud's certificate, then its intermediates.
@@ -85,10 +107,31 @@ impl Pki {
         self.client(Some(&self.product), &rustls::version::TLS12)
     }
 
+    /// The same with this suite, and no other.
+    pub fn product_with_suite(&self, suite: rustls::CipherSuite) -> Arc<ClientConfig> {
+        self.client_with_suite(&self.product, suite)
+    }
+
     /// A device whose certificate proves its id.
     pub fn identity_of(&self, device: DeviceId) -> Arc<ClientConfig> {
         let issued = self.identity.issue_identity(device).expect("it can be issued");
         self.client(Some(&issued), &rustls::version::TLS12)
+    }
+
+    /// A peer with this certificate that knows no other suite.
+    pub fn client_with_suite(
+        &self,
+        certificate: &Issued,
+        suite: rustls::CipherSuite,
+    ) -> Arc<ClientConfig> {
+        let mut provider = aws_lc_rs::default_provider();
+        provider.cipher_suites.retain(|known| known.suite() == suite);
+        let versions = [&rustls::version::TLS12, &rustls::version::TLS13];
+        let version = versions
+            .into_iter()
+            .find(|version| provider.cipher_suites.iter().any(|known| known.version() == *version));
+        let version = version.expect("the suite is one of a version");
+        self.client_of(provider, Some(certificate), version)
     }
 
     /// A peer with this certificate, or without any.
@@ -97,10 +140,18 @@ impl Pki {
         certificate: Option<&Issued>,
         version: &'static SupportedProtocolVersion,
     ) -> Arc<ClientConfig> {
+        self.client_of(aws_lc_rs::default_provider(), certificate, version)
+    }
+
+    fn client_of(
+        &self,
+        provider: rustls::crypto::CryptoProvider,
+        certificate: Option<&Issued>,
+        version: &'static SupportedProtocolVersion,
+    ) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(self.root.certificate().clone()).expect("the root is an anchor");
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider)
+        let builder = ClientConfig::builder_with_provider(Arc::new(provider))
             .with_protocol_versions(&[version])
             .expect("both versions are built in")
             .with_root_certificates(roots);

@@ -42,6 +42,20 @@ impl Peer {
         self.knock_with(Vec::new());
     }
 
+    /// Connects, and reads nothing of what the cloud says before [`reads`](Self::reads) allows it.
+    pub fn knock_without_reading(&self) {
+        let hello = self.script(Script::connect);
+        {
+            let mut state = self.world.state();
+            state.open(self.station);
+            if let Some(socket) = state.socket(self.station) {
+                socket.peer_reads = false;
+            }
+            state.send(self.station, hello);
+        }
+        self.world.settle();
+    }
+
     /// Opens a TCP connection; TLS does not begin.
     pub fn open(&self) {
         self.world.state().open(self.station);
@@ -198,6 +212,12 @@ impl Peer {
     /// Whether the cloud has closed TLS in good order.
     pub fn was_told_goodbye(&self) -> bool {
         self.script(|script| script.said_goodbye)
+    }
+
+    /// How often the cloud has acknowledged bytes of this connection without an answer to them.
+    pub fn acknowledged(&self) -> u32 {
+        self.world.settle();
+        self.world.state().socket(self.station).map_or(0, |socket| socket.acknowledged)
     }
 
     /// Whether the connection is open.

@@ -216,11 +216,20 @@ impl TestCloud {
         read(&self.cloud.installation.path("logs").join(format!("{name}.log")))
     }
 
+    /// The gateway is asked to read its certificates and revocation lists again.
+    pub fn reload_gateway(&self) {
+        self.signal_gateway(Signal::HUP);
+    }
+
+    fn signal_gateway(&self, signal: Signal) {
+        let pid = i32::try_from(self.cloud.facts().gateway_pid).unwrap();
+        kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+    }
+
     /// What each shard has counted until now.
     pub fn counters(&mut self) -> Vec<Counts> {
         let before = self.log(GATEWAY).len();
-        let pid = i32::try_from(self.cloud.facts().gateway_pid).unwrap();
-        kill_process(Pid::from_raw(pid).unwrap(), Signal::USR1).unwrap();
+        self.signal_gateway(Signal::USR1);
         let shards = self.shards();
         let mut counts = Vec::new();
         self.wait_until("the gateway has told its counters", |this| {

@@ -18,6 +18,8 @@ pub(super) struct Socket {
     /// The peer reads what is sent to it.
     pub(super) peer_reads: bool,
     pub(super) sending: Option<(Vec<u8>, Range<usize>)>,
+    /// How often the cloud has acknowledged bytes without an answer.
+    pub(super) acknowledged: u32,
 }
 
 impl Socket {
@@ -29,6 +31,7 @@ impl Socket {
             peer_ended: None,
             peer_reads: true,
             sending: None,
+            acknowledged: 0,
         }
     }
 }

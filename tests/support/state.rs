@@ -254,6 +254,11 @@ impl State {
             let shard = ShardId(node as u16);
             match output {
                 Output::Receive { connection, how } => self.arm(node, connection, how),
+                Output::Acknowledge { connection } => {
+                    if let Some(socket) = self.nodes[node].socket(connection) {
+                        socket.acknowledged += 1;
+                    }
+                }
                 Output::Send { connection, bytes, range } => {
                     self.start_send(node, connection, bytes, range);
                 }

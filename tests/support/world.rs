@@ -268,6 +268,16 @@ impl World {
         self.state().tls_failures.clone()
     }
 
+    /// The shards get another TLS side: certificate, anchors, revocation lists.
+    pub fn renew(&self, acceptor: impl Fn() -> gateway::connection::tls::Acceptor) {
+        let nodes = self.state().nodes.len();
+        for node in 0..nodes {
+            let acceptor = Box::new(acceptor());
+            self.state().handle(node, gateway::shard::Input::Renewed { acceptor });
+        }
+        self.settle();
+    }
+
     /// The gateway begins to stop.
     pub fn drain(&self, over_secs: u32) {
         let nodes = self.state().nodes.len();

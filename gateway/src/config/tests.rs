@@ -6,6 +6,7 @@ use shared::config::key_differences;
 /// Every key that has no default gets a value here, so that the text can be checked for it.
 fn every_key_set() -> Config {
     let mut config = Config::default();
+    config.cloud.redirect = Some("coaps+tcp://new.example.com:5684".into());
     config.control.group = Some("ocf-cloud".into());
     config.store.key_file = Some("/run/credentials/ocf-gateway.service/store.key".into());
     config.cores = Cores {

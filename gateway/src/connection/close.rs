@@ -43,6 +43,8 @@ pub enum CloseReason {
     TokenExpired,
     /// The peer's connection belongs to another shard and cannot go there any more.
     WrongShard,
+    /// The peer's certificate has been revoked since, or its authority is not trusted any more.
+    Distrusted,
     /// The shard has no room for it.
     Overloaded,
     /// The gateway is stopping.
@@ -51,7 +53,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All reasons, in the order of their declaration.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::PeerClosed,
         Self::PeerCut,
         Self::PeerLost,
@@ -72,6 +74,7 @@ impl CloseReason {
         Self::DeviceRemoved,
         Self::TokenExpired,
         Self::WrongShard,
+        Self::Distrusted,
         Self::Overloaded,
         Self::Stopping,
     ];
@@ -99,6 +102,7 @@ impl CloseReason {
             Self::DeviceRemoved => "device_removed",
             Self::TokenExpired => "token_expired",
             Self::WrongShard => "wrong_shard",
+            Self::Distrusted => "distrusted",
             Self::Overloaded => "overloaded",
             Self::Stopping => "stopping",
         }

@@ -6,12 +6,13 @@
 //!                └─ moving ┘  to the shard of the user, before the first sign-in
 //! ```
 //!
-//! [`tls`] is rustls until the handshake is over, [`tickets`] what lets the next one be short, [`send_buffer`] what waits for the peer to read,
+//! [`tls`] is rustls until the handshake is over, [`hello`] what a peer offered when it fails, [`tickets`] what lets the next one be short, [`send_buffer`] what waits for the peer to read,
 //! [`signaling`] CSM, Ping, Release and Abort, [`exchanges`] our requests awaiting a response,
 //! [`moving`] a connection on its way to another shard, [`close`] every way a connection ends.
 
 pub mod close;
 pub mod exchanges;
+pub mod hello;
 pub mod moving;
 pub mod send_buffer;
 pub mod signaling;
@@ -25,7 +26,7 @@ use shared::ids::{DeviceId, ShardId};
 use shared::time::Instant;
 
 use crate::config::{Limits, Timers};
-use crate::identity::PeerIdentity;
+use crate::identity::Verified;
 use crate::limits::{OPEN_FRAME_BYTES_MAX, PONG, SEND};
 use crate::session::Session;
 use crate::shard::Listener;
@@ -109,8 +110,8 @@ pub struct Connection {
     pub session: Session,
     /// TLS.
     pub transport: tls::Transport,
-    /// Who the peer has proved to be; known once the handshake is over.
-    pub identity: Option<Box<PeerIdentity>>,
+    /// Who the peer has proved to be, and by what; known once the handshake is over.
+    pub identity: Option<Box<Verified>>,
     /// The peer's address.
     pub peer: SocketAddr,
     /// Where it was accepted.
@@ -176,7 +177,7 @@ impl Connection {
 
     /// The device id that the peer's certificate proves, if it proves one.
     pub fn bound_device(&self) -> Option<DeviceId> {
-        self.identity.as_ref().and_then(|identity| identity.bound_device())
+        self.identity.as_ref().and_then(|identity| identity.peer.bound_device())
     }
 
     /// Largest frame that is received on it now, in bytes.
@@ -219,5 +220,16 @@ impl Connection {
             Some(since) => phase.min(since + SEND),
             None => phase,
         }
+    }
+}
+
+#[cfg(all(test, not(feature = "whole-tls")))]
+mod tests {
+    use super::*;
+
+    /// An idle connection is nothing but this, and some bytes that say who its peer is.
+    #[test]
+    fn a_connection_is_small() {
+        assert!(size_of::<Connection>() <= 300, "{}", size_of::<Connection>());
     }
 }

@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 
 use super::{Connection, ConnectionId, PeerCapabilities, Phase, Unprocessed, tls};
-use crate::identity::PeerIdentity;
+use crate::identity::Verified;
 use crate::session::Session;
 use crate::shard::Listener;
 use shared::time::Instant;
@@ -15,7 +15,7 @@ use shared::time::Instant;
 /// The data of a connection between two shards. The descriptor travels beside it.
 pub struct Moving {
     transport: tls::Transport,
-    identity: Option<Box<PeerIdentity>>,
+    identity: Option<Box<Verified>>,
     peer: SocketAddr,
     listener: Listener,
     capabilities: PeerCapabilities,
@@ -43,6 +43,12 @@ impl Moving {
             until,
             heard: connection.heard,
         }
+    }
+
+    /// It could not go: that was no move.
+    pub fn come_back(mut self, id: ConnectionId) -> Connection {
+        self.moves -= 1;
+        self.into_connection(id)
     }
 
     /// Puts it together again, in the slot that it has now.

@@ -32,8 +32,9 @@ use shared::record::Side;
 use shared::record::{NotExtractable, RecordError, Records, TrafficSecrets};
 use shared::time::UnixTime;
 
+use super::hello::OfferedSuites;
 use super::tickets::TicketKeys;
-use crate::identity::{IdentityError, PeerIdentity, TrustAnchors, Verified, chain_digest};
+use crate::identity::{IdentityError, TrustAnchors, Verified, chain_digest};
 use crate::limits::HANDSHAKE_BYTES_MAX;
 
 /// Chains whose judgement is remembered, per shard.
@@ -70,12 +71,32 @@ pub enum TlsError {
     /// What was negotiated cannot be taken over by the record layer.
     #[error(transparent)]
     NotExtractable(#[from] NotExtractable),
-    /// The peer broke TLS, has no certificate that we trust, or no suite in common with us.
+    /// The peer broke TLS, or has no certificate that we trust.
     #[error(transparent)]
     Rustls(#[from] rustls::Error),
+    /// Nothing that the peer offers is anything that we do.
+    #[error("{error}; the peer offers the suites {offered}")]
+    NothingInCommon {
+        /// What is missing.
+        error: rustls::Error,
+        /// What there was to choose from.
+        offered: OfferedSuites,
+    },
     /// The peer sent more handshake than any chain of certificates needs.
     #[error("more than {HANDSHAKE_BYTES_MAX} bytes of handshake")]
     HandshakeTooLong,
+}
+
+impl TlsError {
+    /// A step has failed over these bytes.
+    fn of_step(error: rustls::Error, incoming: &[u8]) -> Self {
+        match error {
+            rustls::Error::PeerIncompatible(_) => {
+                Self::NothingInCommon { error, offered: OfferedSuites::of_first_record(incoming) }
+            }
+            error => Self::Rustls(error),
+        }
+    }
 }
 
 impl Acceptor {
@@ -97,6 +118,8 @@ impl Acceptor {
             .with_single_cert(certificate.chain, certificate.key)?;
         let secrets = Arc::new(Secrets::default());
         config.alpn_protocols = vec![b"coap".to_vec()];
+        // Ours, which begins with the suites whose secrets are smaller.
+        config.ignore_client_order = true;
         // None before there are keys that outlive the process.
         config.send_tls13_tickets = 0;
         config.enable_secret_extraction = true;
@@ -121,6 +144,25 @@ impl Acceptor {
         self.config = Arc::new(config);
     }
 
+    /// From now on handshakes are done with another certificate and other anchors. Those under way
+    /// go on as they began; who the peer is, is judged by the new anchors at their end.
+    pub fn renew(&mut self, new: Self) {
+        let mut config = ServerConfig::clone(&new.config);
+        // What outlives the change: the keys of tickets, the clock, and the place where the
+        // handshakes under way leave their secrets.
+        config.ticketer = Arc::clone(&self.config.ticketer);
+        config.send_tls13_tickets = self.config.send_tls13_tickets;
+        config.time_provider = Arc::<Clock>::clone(&self.clock);
+        config.key_log = Arc::<Secrets>::clone(&self.secrets);
+        self.config = Arc::new(config);
+        self.judge = new.judge;
+    }
+
+    /// Whether the chain of an established connection is still trusted.
+    pub fn is_trusted(&self, verified: &Verified, now: UnixTime) -> bool {
+        self.judge.anchors.recheck(&verified.session, now).is_ok()
+    }
+
     /// Tells rustls the time; before every step of a handshake.
     pub fn set_time(&self, now: UnixTime) {
         self.clock.0.store(now.0, Ordering::Relaxed);
@@ -128,7 +170,7 @@ impl Acceptor {
 
     /// Who the peer of a finished handshake is. rustls asks no verifier when a session is resumed: the
     /// chain from the ticket is judged here by today's anchors, time and revocation lists.
-    fn identity(&self, tls: &UnbufferedServerConnection) -> Result<PeerIdentity, rustls::Error> {
+    fn identity(&self, tls: &UnbufferedServerConnection) -> Result<Verified, rustls::Error> {
         let chain = tls.peer_certificates().unwrap_or_default();
         self.judge.judge(chain, UnixTime(self.clock.0.load(Ordering::Relaxed)))
     }
@@ -212,24 +254,23 @@ impl Judge {
         &self,
         chain: &[CertificateDer<'_>],
         now: UnixTime,
-    ) -> Result<PeerIdentity, rustls::Error> {
+    ) -> Result<Verified, rustls::Error> {
         let refused = |error: IdentityError| rustls::Error::InvalidCertificate((&error).into());
         let digest = chain_digest(chain);
         let mut judged = self.judged();
         if let Some(known) = judged.chains.get(&digest) {
             self.anchors.recheck(&known.session, now).map_err(refused)?;
-            return Ok(known.peer);
+            return Ok(known.clone());
         }
         let verified = self.anchors.verify_chain(chain, now).map_err(refused)?;
-        let peer = verified.peer;
-        judged.chains.insert(digest, verified);
+        judged.chains.insert(digest, verified.clone());
         judged.order.push_back(digest);
         if judged.order.len() > JUDGED_CHAINS_MAX
             && let Some(oldest) = judged.order.pop_front()
         {
             judged.chains.remove(&oldest);
         }
-        Ok(peer)
+        Ok(verified)
     }
 
     fn judged(&self) -> std::sync::MutexGuard<'_, Judged> {
@@ -353,7 +394,7 @@ pub struct Established {
     /// The TLS side from now on.
     pub transport: Transport,
     /// Who the peer has proved to be.
-    pub identity: Box<PeerIdentity>,
+    pub identity: Box<Verified>,
     /// Text that came right behind the handshake.
     pub early: Vec<u8>,
     /// The beginning of a record that came right behind that.
@@ -439,14 +480,14 @@ impl WholeTls {
     }
 
     fn run(&mut self, out: &mut Vec<u8>, text: &mut Vec<u8>) -> Result<(), TlsError> {
-        let mut failed: Option<rustls::Error> = None;
+        let mut failed: Option<TlsError> = None;
         loop {
             let UnbufferedStatus { mut discard, state } =
                 self.tls.process_tls_records(&mut self.incoming);
             let go_on = match state {
                 // The alert, if there is one, comes out of the next round.
                 Err(error) if failed.is_none() => {
-                    failed = Some(error);
+                    failed = Some(TlsError::of_step(error, &self.incoming));
                     true
                 }
                 Err(_) => false,
@@ -484,7 +525,7 @@ impl WholeTls {
             };
             self.incoming.drain(..discard);
             if !go_on {
-                return failed.map_or(Ok(()), |error| Err(error.into()));
+                return failed.map_or(Ok(()), Err);
             }
         }
     }

@@ -26,7 +26,7 @@ use super::channels::Channels;
 use super::clock::Clock;
 use super::control::{News, ToControl};
 use super::driver::{self, Driver};
-use super::files::load_anchors;
+use super::files::acceptor;
 use super::handover::Handover;
 use super::machine::Asked;
 use super::mail::{Outbox, PostOffice};
@@ -35,7 +35,7 @@ use super::start::{StartError, ask_to_stop, thread};
 use super::store::{Loader, ShardPort, StateError};
 use super::wake::{Wake, hear};
 use crate::config::{Config, Plan};
-use crate::connection::tls::{Acceptor, CloudCertificate};
+use crate::connection::tls::CloudCertificate;
 use crate::directory::discovery::Endpoint;
 use crate::shard::{Parts, Settings, Shard};
 use crate::store::StoreKey;
@@ -114,9 +114,7 @@ impl Common {
     }
 
     fn parts(&self, id: ShardId) -> Result<Parts, StartError> {
-        let anchors = load_anchors(&self.config.tls)?;
-        let acceptor =
-            Acceptor::new(self.certificate.clone(), anchors).map_err(StartError::Certificate)?;
+        let acceptor = acceptor(&self.config.tls, self.certificate.clone())?;
         let random = SystemRandom::new().map_err(StateError::from)?;
         Ok(Parts {
             id,

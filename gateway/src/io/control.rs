@@ -16,6 +16,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use shared::channel::{Allowed, GatewayEnd, Offer, Peer, Refusal, is_lost, refuse, welcome};
 use shared::ring::Doorbell;
 
+use crate::connection::tls::Acceptor;
 use crate::shard::ChannelId;
 
 /// For an introduction. One at a time; who is slow is sent away.
@@ -29,6 +30,8 @@ pub enum News {
     Closed(ChannelId),
     /// Write what was counted to the log.
     Count,
+    /// There are another certificate, other anchors and revocation lists.
+    Renewed(Box<Acceptor>),
     /// The gateway is stopping: say goodbye to the devices over so many seconds.
     Stop {
         /// Seconds.

@@ -165,6 +165,9 @@ impl Driver {
                     self.shard.handle(Input::ChannelClosed { channel }, self.clock.now());
                 }
                 News::Count => self.log_counters(),
+                News::Renewed(acceptor) => {
+                    self.shard.handle(Input::Renewed { acceptor }, self.clock.now());
+                }
                 News::Stop { over_secs } => {
                     let now = self.clock.now();
                     let over = Duration::from_secs(over_secs.into());
@@ -205,6 +208,7 @@ impl Driver {
         while let Some(output) = self.shard.poll_output() {
             match output {
                 Output::Receive { connection, how } => self.receive(connection, how),
+                Output::Acknowledge { connection } => self.acknowledge(connection),
                 Output::Send { connection, bytes, range } => self.send(connection, bytes, range),
                 Output::Close { connection, how } => self.close(connection, how),
                 Output::Move { connection, to, state } => {

@@ -15,7 +15,7 @@ use shared::ids::CloudId;
 
 use super::start::StartError;
 use crate::config::Tls;
-use crate::connection::tls::CloudCertificate;
+use crate::connection::tls::{Acceptor, CloudCertificate};
 use crate::identity::{Source, TrustAnchors, names_cloud};
 
 /// How long an earlier run may go on to listen after its end.
@@ -60,7 +60,12 @@ pub(super) fn load_certificate(tls: &Tls, cloud: CloudId) -> Result<CloudCertifi
     Ok(CloudCertificate { chain, key })
 }
 
-pub(super) fn load_anchors(tls: &Tls) -> Result<TrustAnchors, StartError> {
+/// The TLS side of a shard.
+pub(super) fn acceptor(tls: &Tls, certificate: CloudCertificate) -> Result<Acceptor, StartError> {
+    Acceptor::new(certificate, load_anchors(tls)?).map_err(StartError::Certificate)
+}
+
+fn load_anchors(tls: &Tls) -> Result<TrustAnchors, StartError> {
     let read = |key: &'static str, paths: &[PathBuf]| {
         paths
             .iter()

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
 use crate::config::Machine;
 
@@ -57,6 +57,8 @@ pub enum Asked {
     Stop,
     /// By SIGUSR1: what was counted, in the log.
     Counters,
+    /// By SIGHUP: certificates, anchors and revocation lists are read again.
+    Reload,
 }
 
 /// Who asks, and where it is heard.
@@ -70,7 +72,7 @@ pub struct Requests {
 /// From now on the signals of [`Asked`] no longer end the process; each of them is a request. The
 /// second one that asks for the end ends the process at once.
 pub fn watch_signals() -> io::Result<Requests> {
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGUSR1])?;
+    let mut signals = signal_hook::iterator::Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR1])?;
     let (asker, asked) = channel();
     let sender = asker.clone();
     std::thread::Builder::new().name("signals".into()).spawn(move || {
@@ -78,6 +80,7 @@ pub fn watch_signals() -> io::Result<Requests> {
         for signal in signals.forever() {
             let asks_for = match signal {
                 SIGUSR1 => Asked::Counters,
+                SIGHUP => Asked::Reload,
                 _ if stopping => {
                     tracing::warn!(signal, "stopped by a second signal");
                     std::process::exit(1);

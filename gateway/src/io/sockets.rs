@@ -80,6 +80,11 @@ impl Driver {
         }
     }
 
+    pub(super) fn acknowledge(&mut self, connection: ConnectionId) {
+        // Before Linux 6.7 devices have to be patient.
+        let _ = self.ring.quick_ack(socket(connection));
+    }
+
     pub(super) fn send(&mut self, connection: ConnectionId, bytes: Vec<u8>, range: Range<usize>) {
         if let Err(refused) = self.ring.send_part(socket(connection), bytes, range) {
             let bytes = refused.bytes;

@@ -19,7 +19,7 @@ use shared::placement::Placement;
 use super::birth::{Common, Ends, ShardThread, Started, spawn};
 use super::clock::Clock;
 use super::control::{Control, ControlError, ControlThread, Ear, News, Notice, ToControl, ToShard};
-use super::files::{group_id, load_certificate, refuse_taken_addresses};
+use super::files::{acceptor, group_id, load_certificate, refuse_taken_addresses};
 use super::machine::{Asked, Requests};
 use super::mail::post_offices;
 use super::store::{Loader, ShardPort, State, StateError, StoreThread};
@@ -154,7 +154,7 @@ pub fn run(
     )?;
     let gateway = Running { threads, to_shards, store, control, to_control };
     ready();
-    gateway.serve(&asked);
+    gateway.serve(&asked, &common.config);
     let over_secs = common.config.timers.drain.as_secs() as u32;
     gateway.stop(over_secs)
 }
@@ -279,10 +279,32 @@ struct Running {
 
 impl Running {
     /// Does what it is asked to, until that is to stop.
-    fn serve(&self, asked: &Receiver<Asked>) {
-        while let Ok(Asked::Counters) = asked.recv() {
-            self.to_shards.iter().for_each(|shard| shard.tell(News::Count));
+    fn serve(&self, asked: &Receiver<Asked>, config: &Config) {
+        loop {
+            match asked.recv() {
+                Ok(Asked::Counters) => {
+                    self.to_shards.iter().for_each(|shard| shard.tell(News::Count));
+                }
+                Ok(Asked::Reload) => match self.reload(config) {
+                    Ok(()) => tracing::info!("certificates and revocation lists were read again"),
+                    Err(error) => {
+                        tracing::error!(%error, "not reloaded: everything stays as it was")
+                    }
+                },
+                Ok(Asked::Stop) | Err(_) => return,
+            }
         }
+    }
+
+    /// Reads what `[tls]` names again. All shards get it, or none when something is wrong with it.
+    fn reload(&self, config: &Config) -> Result<(), StartError> {
+        let certificate = load_certificate(&config.tls, config.cloud.id)?;
+        let acceptor = |_| acceptor(&config.tls, certificate.clone());
+        let acceptors: Vec<_> = self.to_shards.iter().map(acceptor).collect::<Result<_, _>>()?;
+        for (shard, acceptor) in self.to_shards.iter().zip(acceptors) {
+            shard.tell(News::Renewed(Box::new(acceptor)));
+        }
+        Ok(())
     }
 
     /// Says goodbye to the devices, lets the shards end, then what they depend on.

@@ -10,6 +10,7 @@ use crate::account::DeviceKey;
 use crate::connection::ConnectionId;
 use crate::connection::exchanges::ExchangeKey;
 use crate::reject::Reject;
+use crate::session::Session;
 use crate::shard::wire::Requester;
 
 /// Room that an answer's envelope takes in a message of the shard channel.
@@ -60,7 +61,7 @@ impl Router {
     fn answer_client(&mut self, forward: &Forward, response: &Response<'_>) {
         self.wire.request_ended(forward.client);
         let requester = forward.requester();
-        if requester.suppresses(response.code) {
+        if requester.suppresses(response.code) || !self.may_hear(forward) {
             return;
         }
         let device = self.accounts[forward.device].id;
@@ -75,6 +76,17 @@ impl Router {
                 }
             }
             Err(BadAnswer) => self.wire.refuse(&requester, &Unanswered::BadAnswer.into()),
+        }
+    }
+
+    /// Whether the client is still of the user of the device that it asked: a connection may have been
+    /// signed out of and in for somebody else meanwhile.
+    fn may_hear(&self, forward: &Forward) -> bool {
+        let session = self.wire.connections.get(forward.client).map(|client| client.session);
+        match session {
+            Some(Session::SignedIn(who)) => who.user() == self.accounts[forward.device].user,
+            Some(Session::SignedOut) => true,
+            None => false,
         }
     }
 

@@ -24,6 +24,8 @@ pub(super) enum Flow {
     Next,
     /// It waits, with everything behind it, until a staged change is durable.
     Park(Gate),
+    /// It waits for its time, with everything behind it.
+    Wait,
     /// It goes to another shard, with everything behind it and the connection.
     Move(ShardId),
     /// Nothing: the connection is ending.
@@ -192,7 +194,7 @@ impl Shard {
         route: Route,
     ) -> Result<Flow, Reject> {
         self.postpone_sign_in_limit(id);
-        match (route, request.method) {
+        let served = match (route, request.method) {
             (Route::Account, RequestType::Post) => self.sign_up(id, requester, request.payload),
             (Route::Account, RequestType::Delete) => self.sign_off(id, requester, request),
             (Route::Session, RequestType::Post) => {
@@ -202,6 +204,12 @@ impl Shard {
                 self.refresh(id, requester, request.payload)
             }
             _ => Err(Reject::method_not_allowed()),
+        };
+        match served {
+            Err(reject) if reject.code == ResponseType::Unauthorized => {
+                Ok(self.refuse_token(requester, reject))
+            }
+            served => served,
         }
     }
 

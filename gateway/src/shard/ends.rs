@@ -83,6 +83,7 @@ impl Shard {
         };
         self.deadlines.clear(id.index);
         self.repairs.clear(id);
+        self.pacing.forget(id);
         self.counters.closed[reason as usize] += 1;
         self.outputs.push_back(Output::Close { connection: id, how });
         self.outputs.push_back(Output::Ended { peer: connection.peer, device, reason });
@@ -185,6 +186,7 @@ impl Shard {
         self.expire_links();
         self.tell_link_observers();
         self.close_unmended();
+        self.go_on_after_waiting();
     }
 
     fn on_due(&mut self, id: ConnectionId) {

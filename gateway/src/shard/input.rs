@@ -10,7 +10,7 @@ use super::claims::{ClaimOutcome, EvictOutcome, Takeover};
 use crate::connection::close::Closing;
 use crate::connection::moving::Moving;
 use crate::connection::tickets::TicketKeys;
-use crate::connection::tls::TlsError;
+use crate::connection::tls::{Acceptor, TlsError};
 use crate::connection::{CloseReason, ConnectionId};
 use crate::store::{Batch, CommitOutcome};
 
@@ -107,6 +107,11 @@ pub enum Input<'a> {
         /// How.
         outcome: CommitOutcome,
     },
+    /// There are another certificate, other anchors and revocation lists.
+    Renewed {
+        /// TLS from now on.
+        acceptor: Box<Acceptor>,
+    },
     /// Time has passed.
     Tick,
     /// The gateway is stopping: say Release to the peers, spread over some time.
@@ -124,6 +129,13 @@ pub enum Output {
         connection: ConnectionId,
         /// One buffer, or one after the other.
         how: Receive,
+    },
+    /// Tell the peer at once that its bytes have come. Real devices hold back the second of two
+    /// messages until then, and the system would wait some 40 ms for an answer to send it with
+    /// (device reference 1.3, rule 16).
+    Acknowledge {
+        /// Where.
+        connection: ConnectionId,
     },
     /// Send this part of a buffer, and say when it is done. The buffer comes back with
     /// [`Input::Sent`], whatever happens.

@@ -29,10 +29,12 @@ mod invariants;
 mod load;
 mod mediation;
 mod moves;
+mod pacing;
 mod publishing;
 mod receive;
 mod registering;
 mod removal;
+mod renewal;
 mod sessions;
 mod settings;
 pub mod staging;
@@ -69,6 +71,7 @@ use claims::Claims;
 use deadlines::Deadlines;
 use draining::Drain;
 use expiry::Expiries;
+use pacing::Pacing;
 use removal::SignedOff;
 use staging::Staging;
 use ticketing::Ticketing;
@@ -119,6 +122,7 @@ pub struct Shard {
     ticketing: Ticketing,
     expiries: Expiries,
     link_observers: LinkObservers,
+    pacing: Pacing,
     /// Who is closed then, unless it mends what was wrong.
     repairs: Agenda<ConnectionId>,
     deadlines: Deadlines,
@@ -180,6 +184,7 @@ impl Shard {
             ticketing: Ticketing::default(),
             expiries: Expiries::default(),
             link_observers: LinkObservers::default(),
+            pacing: Pacing::new(now.instant),
             repairs: Agenda::default(),
             deadlines: Deadlines::new(now.instant),
             handshakes: VecDeque::new(),
@@ -207,7 +212,10 @@ impl Shard {
             Input::Accepted { connection, peer, listener } => {
                 self.on_accepted(connection, peer, listener);
             }
-            Input::Received { connection, bytes } => self.on_received(connection, bytes),
+            Input::Received { connection, bytes } => {
+                self.on_received(connection, bytes);
+                self.acknowledge(connection);
+            }
             Input::Sent { connection, bytes, whole } => self.on_sent(connection, bytes, whole),
             Input::Ended { connection, orderly } => self.on_ended(connection, orderly),
             Input::Handshake => self.on_handshake_turn(),
@@ -219,6 +227,7 @@ impl Shard {
             // Answers for a channel that is gone are dropped by whoever carries them.
             Input::ChannelClosed { .. } => {}
             Input::Committed { commit, outcome } => self.on_committed(commit, outcome),
+            Input::Renewed { acceptor } => self.on_renewed(*acceptor),
             Input::Tick => self.on_tick(),
             Input::Drain { over_secs } => self.on_drain(over_secs),
         }
@@ -250,6 +259,7 @@ impl Shard {
             self.expiries.due(),
             self.repairs.next(),
             self.link_observers.next(),
+            self.pacing.due(),
         ];
         all.into_iter().flatten().min()
     }

@@ -22,7 +22,8 @@ impl Shard {
         self.schedule(id);
     }
 
-    /// Sends a connection off if it is to move and nothing of it is under way.
+    /// Sends a connection off if it is to move and nothing of it is under way. Not before everything
+    /// that was received with the request is kept: it goes along.
     pub(super) fn move_if_idle(&mut self, id: ConnectionId) {
         let until = self.now.instant + self.router.timers.not_signed_in;
         let Some(connection) = self.router.wire.connections.get_mut(id) else { return };
@@ -46,10 +47,11 @@ impl Shard {
         if self.router.wire.remove(id).is_none() {
             return;
         }
-        self.put_in(id, state.into_connection(id));
+        self.put_in(id, state.come_back(id));
         self.refuse_waiting(id);
         self.on_text(id, &[]);
         self.receive_again(id);
+        self.move_if_idle(id);
         self.drain_too(id);
     }
 
@@ -68,8 +70,11 @@ impl Shard {
     pub(super) fn on_moved_in(&mut self, id: ConnectionId, state: Moving) {
         self.counters.moved_in += 1;
         self.put_in(id, state.into_connection(id));
+        // The shard that it comes from may have had older revocation lists.
+        self.check_trust(id);
         self.on_text(id, &[]);
         self.receive_again(id);
+        self.move_if_idle(id);
         self.drain_too(id);
     }
 

@@ -38,6 +38,16 @@ impl Shard {
         }
     }
 
+    /// Where no answer tells the peer that its bytes have come, something else does.
+    pub(super) fn acknowledge(&mut self, id: ConnectionId) {
+        let Some(connection) = self.router.wire.connections.get(id) else { return };
+        if let Phase::Open { .. } | Phase::SignedIn = connection.phase
+            && connection.output.is_idle()
+        {
+            self.outputs.push_back(Output::Acknowledge { connection: id });
+        }
+    }
+
     /// Records came in. Whole ones are opened where they stand; the beginning of one waits.
     fn on_records(&mut self, id: ConnectionId, bytes: &mut [u8]) {
         let connection = self.router.wire.connections.get_mut(id);
@@ -53,6 +63,7 @@ impl Shard {
             self.keep_records(id, &have[used..]);
         }
         self.receive_again(id);
+        self.move_if_idle(id);
     }
 
     /// Opens the records at the front of `bytes` and handles their text. Returns how many bytes are
@@ -102,6 +113,7 @@ impl Shard {
             Ok(()) if peer_closed => self.finish(id, CloseReason::PeerClosed),
             Ok(()) => self.receive_again(id),
         }
+        self.move_if_idle(id);
     }
 
     /// A connection that has not settled receives one buffer at a time, so that nothing is under way
@@ -160,6 +172,7 @@ impl Shard {
         self.on_text(id, &established.early);
         self.keep_records(id, &established.rest);
         self.receive_again(id);
+        self.move_if_idle(id);
     }
 
     /// TLS cannot go on. The alert goes out if it can.
@@ -189,7 +202,6 @@ impl Shard {
                 self.put_back(id, input);
             }
         }
-        self.move_if_idle(id);
     }
 
     /// Goes on with what a connection had to leave unprocessed.
@@ -197,6 +209,7 @@ impl Shard {
         if let Some(connection) = self.router.wire.connections.get_mut(id) {
             connection.parked = false;
             self.on_text(id, &[]);
+            self.move_if_idle(id);
         }
     }
 
@@ -266,6 +279,7 @@ impl Shard {
                     self.park(id, gate);
                     return at;
                 }
+                Flow::Wait => return at,
                 Flow::Move(to) => {
                     self.begin_move(id, to);
                     return at;

@@ -90,7 +90,11 @@ impl Shard {
             Presented::OtherDevice => return Err(REFUSED),
             Presented::Taken => return Err(Reject::unavailable("the token is in use")),
             Presented::Unknown => {
-                self.repeat_sign_up(requester, device, &digest, &identity).ok_or(REFUSED)?;
+                let key = self.repeated_sign_up(device, &digest, &identity).ok_or(REFUSED)?;
+                if let Some(flow) = self.pace_device(id, device)? {
+                    return Ok(flow);
+                }
+                self.answer_sign_up(requester, key);
                 return Ok(Flow::Next);
             }
         };
@@ -99,6 +103,9 @@ impl Shard {
             return self.wait_at(gate);
         }
         self.check_room(user, device)?;
+        if let Some(flow) = self.pace_device(id, device)? {
+            return Ok(flow);
+        }
         self.staging.close(gate);
         self.device_tokens.take(&digest, device);
         let takeover = match identity.bound_device().is_some() {
@@ -115,21 +122,21 @@ impl Shard {
         Ok(Flow::Next)
     }
 
-    /// The same sign-up again: its answer was lost (device reference 1.3, rule 12).
-    fn repeat_sign_up(
-        &mut self,
-        requester: &Requester,
+    /// The account of a sign-up that is repeated because its answer was lost (device reference 1.3,
+    /// rule 12).
+    fn repeated_sign_up(
+        &self,
         device: DeviceId,
         digest: &[u8; 32],
         identity: &PeerIdentity,
-    ) -> Option<()> {
+    ) -> Option<DeviceKey> {
         let key = self.router.accounts.device(device)?;
         let account = &self.router.accounts[key].account;
         let repeatable = account.repeatable.as_ref()?;
         let same = repeatable.token_digest == *digest
             && repeatable.until > self.now.unix
             && account.key_digest == identity.key_digest;
-        same.then(|| self.answer_sign_up(requester, key))
+        same.then_some(key)
     }
 
     /// Room for one more device of a user, and for one more commit.
@@ -229,7 +236,7 @@ impl Shard {
             refresh_token: pair.refresh,
             uid: origin.user.to_string(),
             expires_in: expires_in(expires, self.now.unix),
-            redirect_uri: None,
+            redirect_uri: self.settings.cloud.redirect.clone(),
         };
         cbor::encode(&mut body, &response);
         self.router.wire.answer_security(requester, &body);
@@ -265,6 +272,9 @@ impl Shard {
             Ok(key) => key,
             Err(flow) => return Ok(flow),
         };
+        if let Some(flow) = self.pace_device(id, named.device)? {
+            return Ok(flow);
+        }
         self.bind(id, key);
         let expires = self.router.accounts[key].account.expires;
         let mut body = Vec::with_capacity(32);
@@ -468,15 +478,15 @@ impl Shard {
         device: DeviceId,
     ) -> Result<PeerIdentity, Reject> {
         let connection = self.router.wire.connections.get(id);
-        let identity = connection.and_then(|connection| connection.identity.as_deref());
-        let Some(identity) = identity else {
+        let verified = connection.and_then(|connection| connection.identity.as_deref());
+        let Some(identity) = verified.map(|verified| verified.peer) else {
             return Err(Reject::unauthorized("no certificate").and_close());
         };
         match identity.bound_device() {
             Some(bound) if bound != device => {
                 Err(Reject::unauthorized("the certificate is another device's").and_close())
             }
-            _ => Ok(*identity),
+            _ => Ok(identity),
         }
     }
 

@@ -1,7 +1,8 @@
-//! Stations that others wrote, as devices and as clients: from sign-up to sign-off over coaps+tcp.
+//! What others wrote, as devices, clients and TLS peers.
 
 mod aiocoap;
 mod libcoap;
+mod openssl;
 
 use std::path::{Path, PathBuf};
 

@@ -1,0 +1,163 @@
+//! Who signs up or in too often, or with wrong tokens, is answered later, not less (device reference
+//! 17): a device that is closed or refused comes back at once, one that waits for its answer waits.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
+
+use shared::ids::DeviceId;
+use shared::time::Instant;
+
+use super::Shard;
+use super::agenda::Agenda;
+use super::dispatch::Flow;
+use super::wire::Requester;
+use crate::account::pace::{Paces, Rate, TooOften};
+use crate::connection::close::Closing;
+use crate::connection::{CloseReason, ConnectionId};
+use crate::reject::Reject;
+
+/// Sign-ups and sign-ins of one device: one per second, five at once (device reference 17).
+const DEVICE: Rate =
+    Rate { every: Duration::from_secs(1), burst: 5, wait_max: Duration::from_secs(30) };
+
+/// Wrong tokens from one address, behind which may be many devices.
+const ADDRESS: Rate =
+    Rate { every: Duration::from_millis(100), burst: 100, wait_max: Duration::from_secs(30) };
+
+/// Connections of a shard that wait. More are answered at once.
+const WAITING_MAX: usize = 4096;
+
+/// What goes on when the wait is over.
+enum Waiting {
+    /// The request is served.
+    Request,
+    /// This is the answer.
+    Refusal(Requester, Reject),
+}
+
+/// Who has to wait, and for how long.
+pub(super) struct Pacing {
+    devices: Paces<DeviceId>,
+    addresses: Paces<IpAddr>,
+    waiting: BTreeMap<ConnectionId, Waiting>,
+    agenda: Agenda<ConnectionId>,
+    /// Its request has waited, and is served now.
+    has_waited: Option<ConnectionId>,
+}
+
+impl Pacing {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            devices: Paces::new(DEVICE, now),
+            addresses: Paces::new(ADDRESS, now),
+            waiting: BTreeMap::new(),
+            agenda: Agenda::default(),
+            has_waited: None,
+        }
+    }
+
+    /// When the next wait is over.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.agenda.next()
+    }
+
+    /// A connection has ended.
+    pub(super) fn forget(&mut self, id: ConnectionId) {
+        if self.waiting.remove(&id).is_some() {
+            self.agenda.clear(id);
+        }
+    }
+}
+
+impl Shard {
+    /// Whether a sign-up or sign-in of a device, whose token is right, goes on now.
+    pub(super) fn pace_device(
+        &mut self,
+        id: ConnectionId,
+        device: DeviceId,
+    ) -> Result<Option<Flow>, Reject> {
+        if self.pacing.has_waited.take() == Some(id) {
+            return Ok(None);
+        }
+        match self.pacing.devices.take(device, self.now.instant) {
+            Ok(Duration::ZERO) => Ok(None),
+            Ok(wait) if self.let_wait(id, wait, Waiting::Request) => Ok(Some(Flow::Wait)),
+            Ok(_) | Err(TooOften) => Err(Reject::unavailable("too often")),
+        }
+    }
+
+    /// Somebody has presented a wrong token: the answer comes when the address has had none too many.
+    pub(super) fn refuse_token(&mut self, requester: &Requester, reject: Reject) -> Flow {
+        let id = requester.connection;
+        let Some(connection) = self.router.wire.connections.get(id) else { return Flow::Stop };
+        match self.pacing.addresses.take(network(connection.peer.ip()), self.now.instant) {
+            Ok(wait) if wait > Duration::ZERO => {
+                if self.let_wait(id, wait, Waiting::Refusal(*requester, reject.clone())) {
+                    return Flow::Next;
+                }
+                self.refuse(requester, &reject)
+            }
+            Ok(_) => self.refuse(requester, &reject),
+            Err(TooOften) => {
+                self.end(id, CloseReason::Refused, Closing::Reset);
+                Flow::Stop
+            }
+        }
+    }
+
+    /// Nothing more of a connection is served for so long, if not too many wait.
+    fn let_wait(&mut self, id: ConnectionId, wait: Duration, then: Waiting) -> bool {
+        if self.pacing.waiting.len() >= WAITING_MAX {
+            return false;
+        }
+        let Some(connection) = self.router.wire.connections.get_mut(id) else { return false };
+        connection.parked = true;
+        self.pacing.waiting.insert(id, then);
+        self.pacing.agenda.set(id, self.now.instant + wait);
+        true
+    }
+
+    /// Goes on with those who have waited long enough.
+    pub(super) fn go_on_after_waiting(&mut self) {
+        while let Some(id) = self.pacing.agenda.next_due(self.now.instant) {
+            match self.pacing.waiting.remove(&id) {
+                Some(Waiting::Request) => {
+                    self.pacing.has_waited = Some(id);
+                    self.resume(id);
+                    self.pacing.has_waited = None;
+                }
+                Some(Waiting::Refusal(requester, reject)) => {
+                    self.refuse(&requester, &reject);
+                    self.resume(id);
+                }
+                None => {}
+            }
+        }
+    }
+}
+
+/// Where an address belongs to: whoever has one of IPv6 has the whole /64.
+fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => match address.to_ipv4_mapped() {
+            Some(mapped) => IpAddr::V4(mapped),
+            None => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_addresses_of_one_network_count_together() {
+        let of = |text: &str| network(text.parse().unwrap());
+        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1:2:3"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+        assert_eq!(of("::ffff:10.0.0.1"), of("10.0.0.1"));
+        assert_ne!(of("10.0.0.2"), of("10.0.0.1"));
+    }
+}
