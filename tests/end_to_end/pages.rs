@@ -25,10 +25,12 @@ fn a_user_links_a_partner_in_chromium_without_scripts_on_a_phone() {
     browser.write("#name", &partner.login);
     browser.write("#password", "wrong password");
     browser.click("button");
+    browser.until("the password is refused", |browser| browser.has(".problem"));
     assert!(browser.text().contains("do not belong together"));
     browser.write("#password", &partner.password);
     browser.click("button");
-    assert_eq!(browser.title(), "Connect Demo Partner · OCF Cloud");
+    let consent = "Connect Demo Partner · OCF Cloud";
+    browser.until("consent is asked for", |browser| browser.title() == consent);
     let text = browser.text();
     for shown in ["See your devices", "Control your devices", "while you are away", "demo"] {
         assert!(text.contains(shown), "{shown}: {text}");
@@ -36,6 +38,7 @@ fn a_user_links_a_partner_in_chromium_without_scripts_on_a_phone() {
     assert!(browser.width("html") <= f64::from(PHONE_WIDTH));
 
     browser.click("button[value=allow]");
+    browser.until("it is back", |browser| browser.address().contains("code="));
     let address = browser.address();
     let (uri, query) = address.split_once('?').unwrap();
     assert_eq!(uri, &*partner.redirect_uri, "the policy lets the browser go back");
@@ -45,9 +48,10 @@ fn a_user_links_a_partner_in_chromium_without_scripts_on_a_phone() {
     // The session still stands: the second time asks for consent only.
     browser.open(&format!("{api}{}", authorization(&partner, &[])));
     browser.click("button[value=deny]");
-    assert!(browser.address().contains("error=access_denied"));
+    browser.until("it is back", |browser| browser.address().contains("error=access_denied"));
     browser.open(&format!("{api}{}", authorization(&partner, &[])));
     browser.click(".account a");
-    assert_eq!(browser.title(), "Sign in · OCF Cloud", "somebody else may log in");
+    let login = "Sign in · OCF Cloud";
+    browser.until("somebody else may log in", |browser| browser.title() == login);
     cloud.stop();
 }

@@ -3,6 +3,8 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -13,11 +15,16 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 
+use crate::processes::LONG;
+
 /// The key of an element's name in WebDriver's JSON.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
 /// How wide a phone is, in pixels.
 pub const PHONE_WIDTH: u32 = 320;
+
+/// Between two looks.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// A browser with a window as wide as a phone.
 pub struct Chromium {
@@ -72,6 +79,25 @@ impl Chromium {
         self.ask("/title").as_str().unwrap().to_owned()
     }
 
+    /// Whether the page has such an element.
+    pub fn has(&self, selector: &str) -> bool {
+        let asked = json!({ "using": "css selector", "value": selector });
+        self.command("/elements", &asked).as_array().is_some_and(|found| !found.is_empty())
+    }
+
+    /// Looks until it is so: a click leads on when it pleases.
+    ///
+    /// # Panics
+    /// If it is never so.
+    #[track_caller]
+    pub fn until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
+        let end = Instant::now() + LONG;
+        while !is_so(self) {
+            assert!(Instant::now() < end, "waited too long until {what}: {}", self.address());
+            thread::sleep(LOOK_AGAIN_AFTER);
+        }
+    }
+
     /// The text of the page, as it is seen.
     pub fn text(&self) -> String {
         let body = self.element("body");
@@ -84,7 +110,7 @@ impl Chromium {
         self.command(&format!("/element/{field}/value"), &json!({ "text": text }));
     }
 
-    /// Clicks, and waits for what follows.
+    /// Clicks.
     pub fn click(&self, selector: &str) {
         let target = self.element(selector);
         self.command(&format!("/element/{target}/click"), &json!({}));
