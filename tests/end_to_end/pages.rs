@@ -1,4 +1,5 @@
-//! Login and consent in the browser that most people have, as wide as a small phone, without scripts.
+//! Login and consent in the browser that most people have, as wide as a small phone. The policy of
+//! the pages lets no script run.
 
 use tests::browser::{authorization, redeem};
 use tests::chromium::{Chromium, PHONE_WIDTH};
@@ -6,7 +7,7 @@ use tests::processes::{Setup, TestCloud};
 use tests::tools::tool;
 
 #[test]
-fn a_user_links_a_partner_in_chromium_without_scripts_on_a_phone() {
+fn a_user_links_a_partner_in_chromium_on_a_phone() {
     if tool("chromium").is_none() || tool("chromedriver").is_none() {
         return;
     }

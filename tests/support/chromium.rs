@@ -35,7 +35,7 @@ pub struct Chromium {
 }
 
 impl Chromium {
-    /// Starts one that runs no scripts.
+    /// Starts one.
     pub fn start() -> Self {
         let mut driver = Command::new("chromedriver")
             .arg("--port=0")
@@ -54,8 +54,6 @@ impl Chromium {
         let options = json!({
             "args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
             "mobileEmulation": { "deviceMetrics": { "width": PHONE_WIDTH, "height": 640 } },
-            // The pages have to work without JavaScript.
-            "prefs": { "profile.managed_default_content_settings.javascript": 2 },
         });
         let capabilities = json!({ "acceptInsecureCerts": true, "goog:chromeOptions": options });
         let session = json!({ "capabilities": { "alwaysMatch": capabilities } });

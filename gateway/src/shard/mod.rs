@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! Input ─► handle ─┬─ receive ─ dispatch ─┬─ sessions, removal        accounts
-//!                  │                      ├─ publishing               directory
+//!                  │                      ├─ publishing, watching     directory
 //!                  │                      └─ proxy, observe           devices
 //!                  ├─ commits ◄─ staging: changes on their way to the store
 //!                  ├─ claims: who owns a device id     moves: connections between shards
 //!                  ├─ mediation, granting, registering, command: what `api` asks
+//!                  ├─ pacing: who has to wait     renewal: other certificates     expiry: old links
 //!                  └─ ends: deadlines, and how connections end
 //! Output ◄─ poll_output      next deadline ◄─ poll_timeout
 //! ```

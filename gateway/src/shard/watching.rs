@@ -13,6 +13,9 @@ use crate::proxy::Router;
 use crate::reject::Reject;
 use crate::session::SignedIn;
 
+/// Users whose observers are told in one turn: lists of links may be long, and others wait.
+const USERS_PER_TURN: usize = 16;
+
 /// What a token of a client belongs to while it observes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum TokenOwner {
@@ -109,7 +112,8 @@ impl Shard {
     /// Tells those whose time has come.
     pub(super) fn tell_link_observers(&mut self) {
         let now = self.now.instant;
-        while let Some((user, observers)) = self.link_observers.take_due(now) {
+        for _ in 0..USERS_PER_TURN {
+            let Some((user, observers)) = self.link_observers.take_due(now) else { return };
             let kept = observers.into_iter().filter_map(|it| self.tell_link_observer(user, it));
             let kept = kept.collect();
             self.link_observers.put_back(user, kept);
