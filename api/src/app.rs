@@ -3,13 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::channel::message::{Command, Reply};
+use shared::channel::authorization::{AuthorizationCommand, RegistryCommand};
+use shared::channel::message::{Command, Failure, Reply, Subject};
+use shared::ids::{GrantId, UserId};
+use shared::placement::PartitionId;
 use tokio::sync::Semaphore;
 
 use crate::auth::{Authenticator, Caller};
 use crate::config::{Config, Limits, Timeouts, millis};
+use crate::oauth::Oauth;
 use crate::problem::{Intent, Problem};
-use crate::shards::Shards;
+use crate::shards::{Shards, Unanswered};
 use crate::trace::Correlations;
 
 /// The state of the process. Everything else belongs to a request or to the gateway.
@@ -20,6 +24,8 @@ pub struct App {
     pub timeouts: Timeouts,
     /// Knows tokens.
     pub authenticator: Authenticator,
+    /// What the authorization server holds.
+    pub oauth: Oauth,
     /// Where the users are.
     pub shards: Shards,
     /// One permit per list of devices being sent.
@@ -35,6 +41,7 @@ impl App {
         Self {
             timeouts: config.timeouts.clone(),
             authenticator: Authenticator::default(),
+            oauth: Oauth::new(&config.authorization),
             shards: Shards::new(config.gateway.socket.clone(), limits.commands_per_shard),
             lists: Arc::new(Semaphore::new(limits.lists)),
             correlations: Correlations::new(seed),
@@ -69,10 +76,56 @@ impl App {
         intent: Intent,
         patience: Duration,
     ) -> Result<Reply, Problem> {
-        match self.shards.ask(caller, command, patience).await {
+        match self.shards.ask(caller.subject(), command, patience).await {
             Ok(Reply::Failed(failure)) => Err(Problem::of_failure(failure, intent)),
             Ok(reply) => Ok(reply),
             Err(unanswered) => Err(unanswered.problem(intent)),
+        }
+    }
+}
+
+/// Why the authorization server does not get what it asks a shard for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unfulfilled {
+    /// The shard says why.
+    Failed(Failure),
+    /// The shard does not say.
+    Unanswered(Unanswered),
+    /// What the shard or the system says makes no sense.
+    Nonsense,
+}
+
+impl App {
+    /// Asks for one of the cloud's records, or changes it.
+    pub async fn ask_registry(&self, command: RegistryCommand) -> Result<Reply, Unfulfilled> {
+        let subject = Subject::Partition(PartitionId::CLOUD);
+        self.ask_about(subject, Command::Registry(command)).await
+    }
+
+    /// Asks the shard that knows a token.
+    pub async fn ask_partition(
+        &self,
+        partition: PartitionId,
+        command: AuthorizationCommand,
+    ) -> Result<Reply, Unfulfilled> {
+        self.ask_about(Subject::Partition(partition), Command::Authorization(command)).await
+    }
+
+    /// Asks the shard of a user.
+    pub async fn ask_user(
+        &self,
+        user: UserId,
+        grant: Option<GrantId>,
+        command: AuthorizationCommand,
+    ) -> Result<Reply, Unfulfilled> {
+        self.ask_about(Subject::User { user, grant }, Command::Authorization(command)).await
+    }
+
+    async fn ask_about(&self, subject: Subject, command: Command) -> Result<Reply, Unfulfilled> {
+        match self.shards.ask(subject, command, millis(self.timeouts.store_ms)).await {
+            Ok(Reply::Failed(failure)) => Err(Unfulfilled::Failed(failure)),
+            Ok(reply) => Ok(reply),
+            Err(unanswered) => Err(Unfulfilled::Unanswered(unanswered)),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Bearer token to [`Caller`]: who asks, and what the token allows (cloud reference 3.12, 3.13).
 //!
-//! Tokens are looked up by their digests in one concurrent table. Today everything in it comes from
-//! the [credentials file](crate::credentials), which bounds it; tokens that some authorization server
-//! signed would be verified where a digest is not found.
+//! Tokens of the [credentials file](crate::credentials), which bounds them, are looked up by their
+//! digests; what is not found there was signed by our own authorization server
+//! ([`crate::oauth::access_token`]), or is none.
 
 use dashmap::DashMap;
 use std::sync::Arc;
@@ -11,8 +11,9 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use sha2::{Digest, Sha256};
-use shared::ids::UserId;
-use shared::placement::PartitionId;
+use shared::channel::message::Subject;
+use shared::ids::{GrantId, UserId};
+use shared::scope::Scopes;
 use shared::time::UnixTime;
 
 use crate::problem::Problem;
@@ -41,33 +42,15 @@ impl TokenDigest {
     }
 }
 
-/// What a token allows at the devices API. The asterisks are part of the names, not patterns.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Scopes {
-    read: bool,
-    write: bool,
-}
-
-impl Scopes {
-    /// Of exact names; others allow nothing here.
-    pub fn of<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
-        names.into_iter().fold(Self::default(), |scopes, name| match name {
-            "r:*" => Self { read: true, ..scopes },
-            "w:*" => Self { write: true, ..scopes },
-            _ => scopes,
-        })
-    }
-}
-
 /// Who asks: a client on behalf of a user.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Caller {
     user: UserId,
-    partition: PartitionId,
     client: Box<str>,
     scopes: Scopes,
-    mediator: bool,
     expires: Option<UnixTime>,
+    grant: Option<GrantId>,
+    operator: bool,
 }
 
 impl Caller {
@@ -76,11 +59,19 @@ impl Caller {
         user: UserId,
         client: impl Into<Box<str>>,
         scopes: Scopes,
-        mediator: bool,
         expires: Option<UnixTime>,
     ) -> Self {
-        let partition = PartitionId::of_user(user);
-        Self { user, partition, client: client.into(), scopes, mediator, expires }
+        Self { user, client: client.into(), scopes, expires, grant: None, operator: false }
+    }
+
+    /// Whose token holds only as long as this grant stands.
+    pub fn under(self, grant: Option<GrantId>) -> Self {
+        Self { grant, ..self }
+    }
+
+    /// Who may also register clients and users. No token of the authorization server gives that.
+    pub fn operating(self, operator: bool) -> Self {
+        Self { operator, ..self }
     }
 
     /// Whose data it is about.
@@ -88,9 +79,9 @@ impl Caller {
         self.user
     }
 
-    /// Where the user's data is.
-    pub fn partition(&self) -> PartitionId {
-        self.partition
+    /// What commands of this caller are about, and under what they are made.
+    pub fn subject(&self) -> Subject {
+        Subject::User { user: self.user, grant: self.grant }
     }
 
     /// Which client it is.
@@ -105,23 +96,38 @@ impl Caller {
 
     /// Refuses unless devices may be read.
     pub fn must_read(&self) -> Result<(), Problem> {
-        if self.scopes.read { Ok(()) } else { Err(insufficient_scope()) }
+        if self.scopes.contain(Scopes::READ) { Ok(()) } else { Err(insufficient_scope()) }
     }
 
     /// Refuses unless resources may be updated, which takes both scopes (OP-22).
     pub fn must_update(&self) -> Result<(), Problem> {
-        if self.scopes.read && self.scopes.write { Ok(()) } else { Err(insufficient_scope()) }
+        let both = Scopes::READ.union(Scopes::WRITE);
+        if self.scopes.contain(both) { Ok(()) } else { Err(insufficient_scope()) }
     }
 
     /// Refuses unless it is a Mediator.
     pub fn must_mediate(&self) -> Result<(), Problem> {
-        if self.mediator {
+        if self.scopes.contain(Scopes::MEDIATOR) {
             return Ok(());
         }
         Err(Problem::challenge(
             StatusCode::FORBIDDEN,
             "the token does not allow this",
             r#"Bearer realm="c2c", error="insufficient_scope", scope="mediator""#,
+        ))
+    }
+}
+
+impl Caller {
+    /// Refuses unless it is an operator.
+    pub fn must_operate(&self) -> Result<(), Problem> {
+        if self.operator {
+            return Ok(());
+        }
+        Err(Problem::challenge(
+            StatusCode::FORBIDDEN,
+            "the token is not an operator's",
+            r#"Bearer realm="c2c", error="insufficient_scope""#,
         ))
     }
 }
@@ -168,28 +174,38 @@ impl Authenticator {
         }
     }
 
-    /// Who sent this request.
-    pub fn authenticate(&self, request: &Parts, now: UnixTime) -> Result<Arc<Caller>, Problem> {
-        if request.uri.query().is_some_and(names_token) {
-            return Err(misplaced_token());
-        }
-        let digest = TokenDigest::of(bearer(&request.headers)?);
-        let Some(caller) = self.known.get(&digest).map(|known| known.clone()) else {
-            return Err(Problem::challenge(
-                StatusCode::UNAUTHORIZED,
-                "the access token is not valid",
-                r#"Bearer realm="c2c", error="invalid_token", error_description="token unknown""#,
-            ));
-        };
-        if caller.expires.is_some_and(|at| at <= now) {
-            return Err(Problem::challenge(
-                StatusCode::UNAUTHORIZED,
-                "the access token has expired",
-                r#"Bearer realm="c2c", error="invalid_token", error_description="token expired""#,
-            ));
-        }
-        Ok(caller)
+    /// Who holds this token, if it is one of the file.
+    pub fn find(&self, token: &[u8], now: UnixTime) -> Option<Result<Arc<Caller>, Problem>> {
+        let caller = self.known.get(&TokenDigest::of(token))?.clone();
+        let expired = caller.expires.is_some_and(|at| at <= now);
+        Some(if expired { Err(expired_token()) } else { Ok(caller) })
     }
+}
+
+/// Nobody knows the token.
+pub(crate) fn unknown_token() -> Problem {
+    Problem::challenge(
+        StatusCode::UNAUTHORIZED,
+        "the access token is not valid",
+        r#"Bearer realm="c2c", error="invalid_token", error_description="token unknown""#,
+    )
+}
+
+/// The token was good once.
+pub(crate) fn expired_token() -> Problem {
+    Problem::challenge(
+        StatusCode::UNAUTHORIZED,
+        "the access token has expired",
+        r#"Bearer realm="c2c", error="invalid_token", error_description="token expired""#,
+    )
+}
+
+/// The token of a request, which stands where tokens belong.
+pub(crate) fn token_of(request: &Parts) -> Result<&[u8], Problem> {
+    if request.uri.query().is_some_and(names_token) {
+        return Err(misplaced_token());
+    }
+    bearer(&request.headers)
 }
 
 /// The token of the only `Authorization` line.
@@ -223,8 +239,8 @@ mod tests {
     const USER: &str = "77777777-7777-4777-8777-777777777777";
 
     fn caller(scopes: &[&str], expires: Option<u64>) -> Caller {
-        let scopes = Scopes::of(scopes.iter().copied());
-        Caller::new(USER.parse().unwrap(), "partner", scopes, false, expires.map(UnixTime))
+        let scopes = Scopes::of_known(scopes.iter().copied());
+        Caller::new(USER.parse().unwrap(), "partner", scopes, expires.map(UnixTime))
     }
 
     fn authenticator() -> Authenticator {
@@ -234,6 +250,15 @@ mod tests {
             (TokenDigest::of(b"old"), caller(&["r:*"], Some(100))),
         ]);
         known
+    }
+
+    /// As the router asks, without the authorization server behind it.
+    fn authenticate(
+        known: &Authenticator,
+        request: &Parts,
+        now: UnixTime,
+    ) -> Result<Arc<Caller>, Problem> {
+        known.find(token_of(request)?, now).unwrap_or_else(|| Err(unknown_token()))
     }
 
     fn request(uri: &str, lines: &[&str]) -> Parts {
@@ -246,7 +271,7 @@ mod tests {
     }
 
     fn refusal(uri: &str, lines: &[&str]) -> (u16, String) {
-        let refused = authenticator().authenticate(&request(uri, lines), UnixTime(100));
+        let refused = authenticate(&authenticator(), &request(uri, lines), UnixTime(100));
         let response = refused.unwrap_err().into_response();
         let challenge = response.headers()["www-authenticate"].to_str().unwrap().to_owned();
         (response.status().as_u16(), challenge)
@@ -282,7 +307,7 @@ mod tests {
     #[test]
     fn the_scheme_may_be_in_any_case() {
         for line in ["Bearer good", "bearer good", "BEARER   good "] {
-            let known = authenticator().authenticate(&request("/?x", &[line]), UnixTime(0));
+            let known = authenticate(&authenticator(), &request("/?x", &[line]), UnixTime(0));
             assert_eq!(known.unwrap().client(), "partner", "{line}");
         }
     }
@@ -307,7 +332,7 @@ mod tests {
     fn a_token_that_is_no_longer_listed_stops_working() {
         let known = authenticator();
         known.replace(vec![(TokenDigest::of(b"new"), caller(&[], None))]);
-        let ask = |line| known.authenticate(&request("/", &[line]), UnixTime(0)).is_ok();
+        let ask = |line| authenticate(&known, &request("/", &[line]), UnixTime(0)).is_ok();
         assert!(ask("Bearer new"));
         assert!(!ask("Bearer good"));
     }

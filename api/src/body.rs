@@ -5,11 +5,11 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
 use hyper::body::Frame;
 use tokio::sync::mpsc;
 
@@ -22,27 +22,58 @@ pub fn representation(media_type: MediaType, bytes: Vec<u8>) -> Response {
     ([(CONTENT_TYPE, media_type)], Body::from(bytes)).into_response()
 }
 
+/// Bytes of a body that is too long that are read all the same. Most clients write everything before
+/// they listen: they would find the connection reset, and never the answer.
+const PASSED_OVER_BYTES_MAX: usize = 8 << 20;
+
 /// Reads a whole request body.
 pub async fn read(
     headers: &HeaderMap,
-    body: Body,
+    mut body: Body,
     bytes_max: usize,
     within: Duration,
 ) -> Result<Bytes, Problem> {
-    let too_large = || Problem::too_large("the body is longer than this service takes");
     let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-    if announced
-        .and_then(|length| length.parse().ok())
-        .is_some_and(|len: u64| len > bytes_max as u64)
-    {
-        return Err(too_large());
+    let announced: Option<u64> = announced.and_then(|length| length.parse().ok());
+    let reading = async {
+        if announced.is_some_and(|len| len > bytes_max as u64) {
+            // Who asks before it writes is told at once.
+            if !headers.contains_key(EXPECT) {
+                pass_over(&mut body).await;
+            }
+            return Err(too_large());
+        }
+        collect(&mut body, bytes_max).await
+    };
+    let timed_out =
+        |_| Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time");
+    tokio::time::timeout(within, reading).await.map_err(timed_out)?
+}
+
+fn too_large() -> Problem {
+    Problem::too_large("the body is longer than this service takes")
+}
+
+async fn collect(body: &mut Body, bytes_max: usize) -> Result<Bytes, Problem> {
+    let mut bytes = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Problem::bad_request("the body broke off"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if data.len() > bytes_max - bytes.len() {
+            pass_over(body).await;
+            return Err(too_large());
+        }
+        bytes.extend_from_slice(&data);
     }
-    let read = tokio::time::timeout(within, Limited::new(body, bytes_max).collect());
-    match read.await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(Problem::bad_request("the body broke off")),
-        Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time")),
+    Ok(bytes.freeze())
+}
+
+async fn pass_over(body: &mut Body) {
+    let mut left = PASSED_OVER_BYTES_MAX;
+    while let Some(Ok(frame)) = body.frame().await {
+        let len = frame.data_ref().map_or(0, Bytes::len);
+        let Some(rest) = left.checked_sub(len) else { return };
+        left = rest;
     }
 }
 

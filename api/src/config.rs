@@ -24,6 +24,8 @@ pub struct Config {
     pub gateway: Gateway,
     /// Who may use the API.
     pub credentials: Credentials,
+    /// How users link partner clouds.
+    pub authorization: Authorization,
     /// What is refused because there is too much of it.
     pub limits: Limits,
     /// What is given up because it takes too long.
@@ -56,6 +58,89 @@ pub struct Gateway {
 pub struct Credentials {
     /// Access tokens known in advance, as JSON: see [`crate::credentials`].
     pub file: PathBuf,
+}
+
+/// How users link partner clouds (cloud reference 3).
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Authorization {
+    /// `https` URL under which the outside reaches this server; `iss` of its tokens.
+    pub issuer: String,
+    /// What tokens name as the API that they are for; the issuer when empty.
+    pub audience: String,
+    /// What the pages call this cloud.
+    pub cloud_name: String,
+    /// How long an access token is good.
+    pub access_token_secs: u32,
+    /// How long a code may wait to be exchanged.
+    pub code_secs: u32,
+    /// Refresh tokens also for clients that do not ask for `offline_access` (OP-32).
+    pub always_refresh_token: bool,
+    /// How long a key signs.
+    pub signing_key_days: u32,
+    /// How long a user who has logged in is not asked for the password again.
+    pub session_minutes: u32,
+}
+
+impl Authorization {
+    /// What tokens name as this API.
+    pub fn audience(&self) -> &str {
+        if self.audience.is_empty() { &self.issuer } else { &self.audience }
+    }
+}
+
+impl Default for Authorization {
+    fn default() -> Self {
+        Self {
+            issuer: "https://localhost:8443".into(),
+            audience: String::new(),
+            cloud_name: "OCF Cloud".into(),
+            access_token_secs: 3600,
+            code_secs: 60,
+            always_refresh_token: true,
+            signing_key_days: 30,
+            session_minutes: 15,
+        }
+    }
+}
+
+impl Validate for Authorization {
+    fn validate(&self) -> Result<(), Invalid> {
+        if !is_issuer(&self.issuer) {
+            let problem = format!(
+                "{:?} is no https URL without path, query and fragment, such as \"https://cloud.example\"",
+                self.issuer
+            );
+            return Err(Invalid::new("authorization.issuer", problem));
+        }
+        if self.cloud_name.is_empty() || self.cloud_name.chars().count() > 60 {
+            let problem = "a name of 1 to 60 characters is needed";
+            return Err(Invalid::new("authorization.cloud_name", problem));
+        }
+        for (key, value, range) in [
+            ("authorization.access_token_secs", self.access_token_secs, 60..=86_400),
+            ("authorization.code_secs", self.code_secs, 1..=600),
+            // A key is published for ten minutes before it signs, and kept until all tokens that it
+            // signed have expired.
+            ("authorization.signing_key_days", self.signing_key_days, 2..=3650),
+            ("authorization.session_minutes", self.session_minutes, 1..=1440),
+        ] {
+            if !range.contains(&value) {
+                let problem =
+                    format!("{value} is not between {} and {}", range.start(), range.end());
+                return Err(Invalid::new(key, problem));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Browsers and clients find everything below it, so it is nothing but scheme, host and port.
+fn is_issuer(text: &str) -> bool {
+    let url = url::Url::parse(text);
+    url.is_ok_and(|url| {
+        url.scheme() == "https" && url.has_host() && url.origin().ascii_serialization() == text
+    })
 }
 
 /// What is refused because there is too much of it.
@@ -130,6 +215,7 @@ impl Default for Config {
             tls: Tls::default(),
             gateway: Gateway::default(),
             credentials: Credentials::default(),
+            authorization: Authorization::default(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             log: Log::default(),
@@ -206,6 +292,7 @@ impl Validate for Config {
     fn validate(&self) -> Result<(), Invalid> {
         self.limits.validate()?;
         self.timeouts.validate()?;
+        self.authorization.validate()?;
         if self.workers > 1024 {
             return Err(Invalid::new("workers", "more than 1024 threads; 0 takes one per core"));
         }
@@ -316,6 +403,11 @@ mod tests {
             ("[timeouts]\nresponse_ms = 10000", "timeouts.response_ms"),
             ("[log]\nlevel = \"api=loud\"", "log.level"),
             ("workers = 5000", "workers"),
+            ("[authorization]\nissuer = \"http://cloud.example\"", "authorization.issuer"),
+            ("[authorization]\nissuer = \"https://cloud.example/\"", "authorization.issuer"),
+            ("[authorization]\ncode_secs = 601", "authorization.code_secs"),
+            ("[authorization]\nsigning_key_days = 1", "authorization.signing_key_days"),
+            ("[authorization]\ncloud_name = \"\"", "authorization.cloud_name"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains(key) && error.contains("api.toml"), "{error}");

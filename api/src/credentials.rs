@@ -2,19 +2,21 @@
 //!
 //! ```json
 //! [{"token_sha256": "<64 hexadecimal digits>", "user": "<uid>", "client": "name",
-//!   "scopes": ["r:*", "w:*"], "mediator": false, "expires": 1893456000}]
+//!   "scopes": ["r:*", "w:*"], "mediator": false, "operator": false, "expires": 1893456000}]
 //! ```
 //!
-//! `mediator` is false and `expires` (seconds since 1970) never when absent. A token itself never
+//! `mediator` (devices may be brought in and removed) and `operator` (clients and users may be
+//! registered) are false and `expires` (seconds since 1970) never when absent. A token itself never
 //! stands in the file: `printf %s "$TOKEN" | sha256sum` gives its digest.
 
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use shared::ids::UserId;
+use shared::scope::Scopes;
 use shared::time::UnixTime;
 
-use crate::auth::{Caller, Scopes, TokenDigest};
+use crate::auth::{Caller, TokenDigest};
 
 /// Most entries in a file.
 pub const CREDENTIALS_MAX: usize = 100_000;
@@ -63,6 +65,8 @@ struct Entry {
     #[serde(default)]
     mediator: bool,
     #[serde(default)]
+    operator: bool,
+    #[serde(default)]
     expires: Option<u64>,
 }
 
@@ -101,9 +105,12 @@ impl Entry {
         if self.client.chars().any(char::is_control) {
             return Err("client must not contain control characters");
         }
-        let scopes = Scopes::of(self.scopes.iter().map(String::as_str));
-        let expires = self.expires.map(UnixTime);
-        Ok((digest, Caller::new(self.user, self.client, scopes, self.mediator, expires)))
+        let mediator = self.mediator.then_some("mediator");
+        // The right has a switch of its own in the file.
+        let scopes = self.scopes.iter().map(String::as_str).filter(|name| *name != "mediator");
+        let scopes = Scopes::of_known(scopes.chain(mediator));
+        let caller = Caller::new(self.user, self.client, scopes, self.expires.map(UnixTime));
+        Ok((digest, caller.operating(self.operator)))
     }
 }
 

@@ -10,7 +10,8 @@
 //!
 //! Reading order: [`config`]; [`server`], connections; [`trace`], what goes around every request;
 //! [`router`], [`auth`] (with [`credentials`]) and [`route`], who asks for what; [`devices`],
-//! [`resources`] and [`mediator`], the answers; [`representation`], JSON and CBOR; [`problem`], every
+//! [`resources`] and [`mediator`], the answers; [`oauth`], the authorization server, with its
+//! [`pages`], and [`operators`], who register clients and users; [`representation`], JSON and CBOR; [`problem`], every
 //! failure; [`shards`], the way to the gateway.
 //!
 //! Invariants: nothing of a user is kept here, so the process may crash, restart and be many. Every
@@ -27,6 +28,10 @@ pub mod auth;
 pub mod credentials;
 pub mod route;
 pub mod router;
+
+pub mod oauth;
+pub mod operators;
+pub mod pages;
 
 pub mod app;
 pub mod devices;

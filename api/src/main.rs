@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use api::config::{Config, DEFAULT_TEXT};
+use api::operators::command::{self, Operation};
 use clap::Parser;
 
 /// Requests are short and come on many threads: the system's allocator is slower at both.
@@ -21,12 +22,16 @@ struct Arguments {
     /// Print the default configuration with a comment for every key, and exit.
     #[arg(long)]
     print_config: bool,
+    #[command(subcommand)]
+    operation: Option<Operation>,
 }
 
 const EXAMPLES: &str = "\
 Examples:
   ocf-api --print-config > api.toml     begin with a configuration
   ocf-api --config api.toml             serve
+  ocf-api --config api.toml clients add --name Partner --redirect-uri https://partner.example/cb
+  ocf-api --config api.toml users add anna@example.org
   kill -HUP <pid>                       read certificate and credentials again
   kill <pid>                            finish what is under way, then stop";
 
@@ -36,7 +41,7 @@ fn main() -> ExitCode {
         print!("{DEFAULT_TEXT}");
         return ExitCode::SUCCESS;
     }
-    match run(&arguments) {
+    match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("ocf-api: {error:#}");
@@ -45,8 +50,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments) -> anyhow::Result<()> {
+fn run(arguments: Arguments) -> anyhow::Result<()> {
     let config: Config = shared::config::load(&arguments.config)?;
+    if let Some(operation) = arguments.operation {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.context("cannot start the runtime")?;
+        return Ok(runtime.block_on(command::run(config, operation))?);
+    }
     let _logging = api::log::install(&config.log).context("cannot log")?;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if config.workers > 0 {

@@ -161,6 +161,18 @@ impl Problem {
                 Self::unavailable("the store is unavailable; nothing has changed")
             }
             Failure::WrongShard => Self::unavailable("the user is being moved"),
+            Failure::GrantRevoked => Self::challenge(
+                StatusCode::UNAUTHORIZED,
+                "the access token has been revoked",
+                r#"Bearer realm="c2c", error="invalid_token", error_description="token revoked""#,
+            ),
+            Failure::NoSuchRecord => Self::not_found("no such record"),
+            Failure::RecordChanged => {
+                Self::new(StatusCode::CONFLICT, "it exists, or has changed in the meantime")
+            }
+            Failure::RecordTooLarge => Self::too_large("the record is too large"),
+            // Nobody but the authorization server asks for these.
+            Failure::InvalidGrant | Failure::ScopeExceeded => Self::internal(),
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! record ─► /healthz, /readyz
-//!    └────► shed above the limit ─► time limit ─► token ─► path ─► scope ─► handler
+//!    └────► shed above the limit ─► time limit ─┬─► authorization server, operators
+//!                                               └─► token ─► path ─► scope ─► handler
 //! ```
 //!
 //! The paths of the API are not axum's to match: hrefs have slashes in them, and the rules of
@@ -28,10 +29,11 @@ use tower::{BoxError, ServiceBuilder};
 use crate::app::App;
 use crate::auth::{self, Caller};
 use crate::config::millis;
+use crate::oauth::{self, access_token};
 use crate::problem::{Intent, Problem};
 use crate::route::{Route, RouteFault};
 use crate::trace::{self, Trace};
-use crate::{body, devices, health, mediator, representation, resources};
+use crate::{body, devices, health, mediator, operators, representation, resources};
 
 /// Everything that the process serves.
 pub fn router(app: Arc<App>) -> Router {
@@ -40,7 +42,11 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(LoadShedLayer::new())
         .layer(GlobalConcurrencyLimitLayer::new(app.limits.requests_in_flight))
         .layer(TimeoutLayer::new(millis(app.timeouts.response_ms)));
-    let api = Router::new().fallback(answer).layer(limits);
+    let api = Router::new()
+        .merge(oauth::router())
+        .merge(operators::router())
+        .fallback(answer)
+        .layer(limits);
     let only_get = || async { Problem::method_not_allowed("GET") };
     Router::new()
         .route("/healthz", get(health::alive).fallback(only_get))
@@ -74,7 +80,11 @@ impl Asked {
     }
 }
 
-async fn read_body(app: &App, parts: &Parts, body: Body) -> Result<bytes::Bytes, Problem> {
+pub(crate) async fn read_body(
+    app: &App,
+    parts: &Parts,
+    body: Body,
+) -> Result<bytes::Bytes, Problem> {
     let within = millis(app.timeouts.body_ms);
     body::read(&parts.headers, body, app.limits.body_bytes, within).await
 }
@@ -97,7 +107,7 @@ async fn answer(State(app): State<Arc<App>>, request: Request) -> Result<Respons
         }
         body = Body::from(form);
     }
-    let caller = app.authenticator.authenticate(&parts, unix_now())?;
+    let caller = authenticate(&app, &parts).await?;
     trace.set_caller(caller.clone());
     let route = route?;
     let asked = Asked { app, caller, parts, trace };
@@ -111,6 +121,15 @@ async fn answer(State(app): State<Arc<App>>, request: Request) -> Result<Respons
         Route::IssueDeviceToken => mediator::issue_token(asked, body).await,
         Route::ListDeviceTokens => mediator::list_tokens(asked).await,
         Route::RemoveDevice(device) => mediator::remove_device(asked, device).await,
+    }
+}
+
+/// Who sent a request.
+pub(crate) async fn authenticate(app: &App, parts: &Parts) -> Result<Arc<Caller>, Problem> {
+    let token = auth::token_of(parts)?;
+    match app.authenticator.find(token, unix_now()) {
+        Some(found) => found,
+        None => access_token::authenticate(app, token).await,
     }
 }
 

@@ -6,13 +6,15 @@ use std::time::Instant;
 
 use axum::extract::{Request, State};
 use axum::http::header::{CACHE_CONTROL, HeaderName};
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
+use axum::routing::MethodRouter;
 use shared::ids::UuidText;
 
 use crate::app::App;
 use crate::auth::Caller;
+use crate::problem::Problem;
 
 /// The header that ties a request to its answer, its notifications and its log lines.
 pub const CORRELATION_ID: HeaderName = HeaderName::from_static("correlation-id");
@@ -72,6 +74,20 @@ pub async fn record(State(app): State<Arc<App>>, mut request: Request, next: Nex
         "request"
     );
     response
+}
+
+/// Requests to this route are logged under its path.
+pub fn traced(pattern: &'static str, route: MethodRouter<Arc<App>>) -> MethodRouter<Arc<App>> {
+    let route = route.fallback(|| async {
+        // axum adds the methods that there are.
+        Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not have that method")
+    });
+    route.layer(axum::middleware::from_fn(move |request: Request, next: Next| {
+        if let Some(trace) = request.extensions().get::<Arc<Trace>>() {
+            trace.set_pattern(pattern);
+        }
+        next.run(request)
+    }))
 }
 
 /// The consumer's id, if it sent one that can be repeated.

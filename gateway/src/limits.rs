@@ -21,6 +21,41 @@ pub const MOVES_MAX: u8 = 4;
 /// Requests that may wait for the same staged change.
 pub const GATE_WAITERS_MAX: usize = 8;
 
+/// Codes of one user that are kept, exchanged or not.
+pub const CODES_PER_USER_MAX: usize = 32;
+
+/// Longest life of a code (RFC 6749 §4.1.2).
+pub const CODE_LIFETIME_SECS_MAX: u64 = 600;
+
+/// How long a code that was exchanged is remembered, so that whoever presents it again is noticed.
+pub const CODE_REMEMBERED_SECS: u64 = 3600;
+
+/// Grants of one user.
+pub const GRANTS_PER_USER_MAX: usize = 256;
+
+/// Grants of one user to one client: beyond that the one that was not used for the longest time ends.
+pub const GRANTS_PER_CLIENT_MAX: usize = 16;
+
+/// A grant ends when it was not used for so long (cloud reference 3.8).
+pub const GRANT_UNUSED_SECS: u64 = 180 * 24 * 3600;
+
+/// How long the refresh token before the newest one is good (cloud reference 3.8).
+pub const REFRESH_OVERLAP_SECS: u64 = 60;
+
+/// Clients of the cloud.
+pub const CLIENTS_MAX: usize = 10_000;
+
+/// Logins of the cloud.
+pub const LOGINS_MAX: usize = 1_000_000;
+
+/// Bytes of a client or login.
+pub const REGISTRY_RECORD_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes of a client's id and of a redirect URI in codes and grants.
+pub const CLIENT_ID_BYTES_MAX: usize = 128;
+/// See [`CLIENT_ID_BYTES_MAX`].
+pub const REDIRECT_URI_BYTES_MAX: usize = 2048;
+
 /// Changes of a shard that may be on their way to the store.
 pub const COMMITS_MAX: usize = 65_536;
 

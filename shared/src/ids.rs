@@ -156,6 +156,11 @@ uuid_newtype! {
     CloudId
 }
 
+uuid_newtype! {
+    /// What a user granted to an OAuth client: a link between two accounts.
+    GrantId
+}
+
 /// Number of a shard: one core of the gateway and all it owns.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ShardId(pub u16);

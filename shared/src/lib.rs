@@ -6,7 +6,7 @@
 //! api ◄══ channel::message over channel::ring ══► gateway     one pair of rings per (api, shard)
 //! ```
 //!
-//! Reading order: [`ids`], [`time`], [`placement`], [`coap`], [`ocf`], [`channel`], [`config`], then
+//! Reading order: [`ids`], [`time`], [`placement`], [`scope`], [`coap`], [`ocf`], [`channel`], [`config`], then
 //! `ring` (feature `ring`), the io_uring layer under the device sockets of gateway and swarm.
 //!
 //! Invariants: no clock is read and no random number drawn here. Parsing never panics, whatever the
@@ -17,6 +17,9 @@ pub mod ids;
 pub mod time;
 
 pub mod placement;
+
+pub mod scope;
+pub mod secret;
 
 pub mod coap;
 

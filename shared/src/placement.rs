@@ -9,6 +9,9 @@ use crate::ids::{DeviceId, ShardId, UserId};
 /// Number of partitions; fixed for ever.
 pub const PARTITIONS: u16 = 4096;
 
+/// The alphabet of base64url (RFC 4648 §5).
+const BASE64URL: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
 /// A slice of all users (and of all device ids); what moves between shards and hosts as a whole.
 #[derive(
     Clone,
@@ -46,9 +49,24 @@ impl PartitionId {
         Self(u16::from_be_bytes([digest[0], digest[1]]) % PARTITIONS)
     }
 
+    /// The partition of the few records that belong to the whole cloud.
+    pub const CLOUD: Self = Self(0);
+
     /// Its number, below [`PARTITIONS`].
     pub fn number(self) -> u16 {
         self.0
+    }
+
+    /// The two characters with which tokens say which partition knows them. They are no secret.
+    pub fn routing(self) -> [char; 2] {
+        [self.0 >> 6, self.0 & 63].map(|six| char::from(BASE64URL[usize::from(six)]))
+    }
+
+    /// The partition that the first two characters of a token name.
+    pub fn of_token(token: &str) -> Option<Self> {
+        let [first, second, ..] = *token.as_bytes() else { return None };
+        let six = |character| BASE64URL.iter().position(|&known| known == character);
+        Self::new(u16::try_from(six(first)? << 6 | six(second)?).ok()?)
     }
 
     /// All partitions in order.

@@ -249,7 +249,7 @@ fn ctrl_c_stops_everything_in_order_and_leaves_nothing() {
 
 #[test]
 fn it_ends_by_itself_when_its_time_is_over() {
-    let mut demo = Demo::start(&["--devices", "0", "--for", "3"]);
+    let mut demo = Demo::start(&["--devices", "0", "--for", "10"]);
     let lines = demo.until_ready();
     assert!(lines.iter().any(|line| line.starts_with("curl ")), "{lines:?}");
     let (status, rest, errors) = demo.end();

@@ -3,7 +3,9 @@
 
 mod demo;
 mod interop;
+mod linking;
 mod main_job;
+mod pages;
 mod refused_starts;
 mod reloads;
 mod restarts;

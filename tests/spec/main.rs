@@ -1,6 +1,8 @@
-//! The device reference, executed. One file per part of it, in its order.
+//! The device reference, executed. One file per part of it; and what shards do for the
+//! authorization server.
 
 mod accounts;
+mod authorization;
 mod blockwise;
 mod certificates;
 mod claims;

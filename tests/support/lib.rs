@@ -1,7 +1,7 @@
 //! The words that tests are written in.
 //!
 //! For the real programs: [`processes`] starts them, [`rest`] and [`stations`] talk to them as partners,
-//! devices and clients do, [`wire`] as nobody should, [`tools`] finds programs of others.
+//! devices and clients do, [`browser`] and [`chromium`] as users who link them, [`wire`] as nobody should, [`tools`] finds programs of others.
 //!
 //! For the core without any of that:
 //!
@@ -22,6 +22,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, its words too")]
 
+pub mod browser;
+pub mod chromium;
 pub mod processes;
 pub mod rest;
 pub mod stations;

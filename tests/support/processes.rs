@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use loadtest::credentials::{Credentials, DeviceCertificate, TlsVersion};
 use loadtest::demo::{
-    API, Binaries, Cloud, GATEWAY, Installation, Patience, SWARM, Settings, SwarmSettings,
+    API, Binaries, Cloud, GATEWAY, Installation, Partner, Patience, SWARM, Settings, SwarmSettings,
 };
 use loadtest::report::Arrived;
 use loadtest::state;
@@ -166,6 +166,16 @@ impl TestCloud {
     /// The first user's token.
     pub fn token(&self) -> String {
         self.cloud.facts().access_token.to_owned()
+    }
+
+    /// The partner cloud and the login that are registered.
+    pub fn partner(&self) -> Partner {
+        self.cloud.installation.partner().unwrap().clone()
+    }
+
+    /// A token with the operator's right.
+    pub fn operator_token(&self) -> String {
+        self.cloud.facts().operator_token.to_owned()
     }
 
     /// The token of a user who owns nothing.

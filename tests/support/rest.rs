@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap};
@@ -24,6 +26,7 @@ pub struct Ask<'r> {
     path: String,
     token: Option<String>,
     accept: Option<&'static str>,
+    headers: Vec<(&'static str, String)>,
     body: Option<(&'static str, Vec<u8>)>,
 }
 
@@ -56,7 +59,15 @@ impl Rest {
 
     /// Any method on this path.
     pub fn ask(&self, method: Method, path: impl Into<String>) -> Ask<'_> {
-        Ask { rest: self, method, path: path.into(), token: None, accept: None, body: None }
+        Ask {
+            rest: self,
+            method,
+            path: path.into(),
+            token: None,
+            accept: None,
+            headers: Vec::new(),
+            body: None,
+        }
     }
 }
 
@@ -71,6 +82,24 @@ impl Ask<'_> {
     pub fn accept(mut self, media_type: &'static str) -> Self {
         self.accept = Some(media_type);
         self
+    }
+
+    /// With another header.
+    pub fn header(mut self, name: &'static str, value: &str) -> Self {
+        self.headers.push((name, value.to_owned()));
+        self
+    }
+
+    /// As this client, with HTTP Basic.
+    pub fn basic(self, id: &str, secret: &str) -> Self {
+        let encoded = STANDARD.encode(format!("{id}:{secret}"));
+        self.header("authorization", &format!("Basic {encoded}"))
+    }
+
+    /// With these fields of a form.
+    pub fn form(self, fields: &[(&str, &str)]) -> Self {
+        let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        self.body("application/x-www-form-urlencoded", form)
     }
 
     /// With this body of this media type.
@@ -92,6 +121,9 @@ impl Ask<'_> {
         }
         if let Some(accept) = self.accept {
             request = request.header(ACCEPT, accept);
+        }
+        for (name, value) in &self.headers {
+            request = request.header(*name, value);
         }
         let (media_type, body) = self.body.map_or((None, Vec::new()), |(t, body)| (Some(t), body));
         if let Some(media_type) = media_type {
@@ -128,6 +160,11 @@ impl Answer {
     /// A header.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
     }
 
     /// The body as JSON.

@@ -11,7 +11,7 @@ use gateway::store::memory::MemoryStore;
 use gateway::store::{Store as _, StoreKey};
 use loadtest::device::{Client, Device, Kind};
 use rustls::ClientConfig;
-use shared::channel::message::{Command, CommandEnvelope, Reply};
+use shared::channel::message::{Command, CommandEnvelope, Reply, Subject};
 use shared::ids::{DeviceId, ShardId, UserId};
 use shared::placement::Placement;
 use shared::time::{Instant, Now};
@@ -361,10 +361,24 @@ impl World {
 
     /// An `api` process asks for something and waits for so long.
     pub fn send_patient_command(&self, user: UserId, command: Command, patience: Duration) -> u64 {
+        self.send_command_about(Subject::User { user, grant: None }, command, patience)
+    }
+
+    /// An `api` process asks for something that is about a partition, or under a grant.
+    pub fn send_command_about(
+        &self,
+        subject: Subject,
+        command: Command,
+        patience: Duration,
+    ) -> u64 {
         let request = self.next();
         let patience_ms = u32::try_from(patience.as_millis()).expect("nobody waits for weeks");
-        let envelope = CommandEnvelope { request, patience_ms, user, command };
-        let node = self.shard_of(user).index();
+        let envelope = CommandEnvelope { request, patience_ms, subject, command };
+        let shard = match subject {
+            Subject::User { user, .. } => self.shard_of(user),
+            Subject::Partition(partition) => self.setup.placement().shard_of(partition),
+        };
+        let node = shard.index();
         let input = gateway::shard::Input::Command { channel: CHANNEL, envelope };
         self.state().handle(node, input);
         self.settle();
@@ -374,6 +388,13 @@ impl World {
     /// The reply to a command, if there is one. It is taken.
     pub fn reply(&self, request: u64) -> Option<Reply> {
         self.state().replies.remove(&(CHANNEL, request))
+    }
+
+    /// An `api` process asks for something about a partition, or under a grant, and gets its reply at
+    /// once.
+    pub fn command_about(&self, subject: Subject, command: Command) -> Reply {
+        let request = self.send_command_about(subject, command, Duration::from_secs(10));
+        self.reply(request).expect("the command is answered without the passing of time")
     }
 
     /// An `api` process asks for something and gets its reply at once.

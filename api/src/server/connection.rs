@@ -23,6 +23,7 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tower::{BoxError, Service};
 
+use super::PeerAddress;
 use super::pulse::{Exhausted, Patience, Pulse};
 use crate::config::{Config, millis};
 
@@ -84,6 +85,7 @@ pub(super) enum Ended {
 /// Serves a connection to its end. When `draining` becomes true it ends after the requests under way.
 pub(super) async fn serve(
     socket: TcpStream,
+    peer: PeerAddress,
     acceptor: TlsAcceptor,
     router: Router,
     rules: &Rules,
@@ -101,7 +103,10 @@ pub(super) async fn serve(
     };
     let requests = {
         let signs = signs.clone();
-        service_fn(move |request| answer(router.clone(), request, UnderWay::begin(&signs)))
+        service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            answer(router.clone(), request, UnderWay::begin(&signs))
+        })
     };
     let io = TokioIo::new(Watched { io: tls, signs: signs.clone() });
     let http = pin!(rules.http.serve_connection(io, requests));

@@ -31,6 +31,10 @@ pub use tls::TlsError;
 /// Pause after the system could not give us a connection, so that it can recover.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// The other end of the connection on which a request came.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PeerAddress(pub SocketAddr);
+
 /// Why the server does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -142,8 +146,8 @@ impl Server {
                 }
                 Some(_) = connections.join_next() => {}
                 accepted = self.listener.accept() => match accepted {
-                    Ok((socket, _)) if connections.len() < self.config.limits.connections => {
-                        self.open(socket, &mut connections, &router, &rules, &draining);
+                    Ok((socket, peer)) if connections.len() < self.config.limits.connections => {
+                        self.open(socket, PeerAddress(peer), &mut connections, &router, &rules, &draining);
                     }
                     Ok(_) => tracing::warn!("connection refused: limits.connections is reached"),
                     Err(error) => {
@@ -167,6 +171,7 @@ impl Server {
     fn open(
         &self,
         socket: TcpStream,
+        peer: PeerAddress,
         connections: &mut JoinSet<()>,
         router: &Router,
         rules: &Arc<Rules>,
@@ -175,7 +180,8 @@ impl Server {
         let (acceptor, router) = (self.acceptor.clone(), router.clone());
         let (rules, draining) = (rules.clone(), draining.clone());
         connections.spawn(async move {
-            if let Err(reason) = connection::serve(socket, acceptor, router, &rules, draining).await
+            if let Err(reason) =
+                connection::serve(socket, peer, acceptor, router, &rules, draining).await
             {
                 tracing::debug!(%reason, "connection ended");
             }

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use shared::channel::message::{Command, CommandEnvelope, Reply};
+use shared::channel::message::{Command, CommandEnvelope, Reply, Subject};
 use shared::channel::{ApiEnd, ApiLink, ChannelError, LinkError, Rest, SendError};
 use shared::placement::Placement;
 use tokio::net::UnixStream;
@@ -19,7 +19,6 @@ use tokio::sync::oneshot;
 
 use super::pending::{NotBegun, Pending};
 use super::{Cloud, Unanswered};
-use crate::auth::Caller;
 
 /// How long the gateway may take to introduce itself.
 const INTRODUCTION_PATIENCE: Duration = Duration::from_secs(5);
@@ -127,19 +126,21 @@ impl Link {
         shared::time::Instant::START + self.started.elapsed()
     }
 
-    /// Puts a command into the ring of the caller's shard, and says where its reply will come out.
+    /// Puts a command into the ring of the shard that it is for, and says where its reply will come out.
     pub(super) fn send(
         &self,
-        caller: &Caller,
+        subject: Subject,
         command: Command,
         patience: Duration,
     ) -> Result<oneshot::Receiver<Result<Reply, Unanswered>>, Unanswered> {
         let (waiter, reply) = oneshot::channel();
         let deadline = self.now() + patience + SHARD_HEAD_START;
         let patience_ms = u32::try_from(patience.as_millis()).unwrap_or(u32::MAX);
-        let mut envelope =
-            CommandEnvelope { request: 0, patience_ms, user: caller.user(), command };
-        let shard = self.placement.shard_of(caller.partition());
+        let mut envelope = CommandEnvelope { request: 0, patience_ms, subject, command };
+        let shard = match subject {
+            Subject::User { user, .. } => self.placement.shard_of_user(user),
+            Subject::Partition(partition) => self.placement.shard_of(partition),
+        };
         let mut shard = lock(&self.shards[shard.index()]);
         envelope.request = shard.pending.begin(waiter, deadline).map_err(|why| match why {
             NotBegun::Full => Unanswered::Busy,

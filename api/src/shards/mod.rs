@@ -16,10 +16,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use shared::channel::message::{Command, Reply};
+use shared::channel::message::{Command, Reply, Subject};
 use shared::ids::CloudId;
 
-use crate::auth::Caller;
 use crate::problem::{Intent, Problem};
 use link::Link;
 
@@ -93,15 +92,15 @@ impl Shards {
         self.today().map(|link| link.cloud().clone())
     }
 
-    /// Asks the caller's shard, which gives up after `patience`.
+    /// Asks the shard of whatever it is about, which gives up after `patience`.
     pub async fn ask(
         &self,
-        caller: &Caller,
+        subject: Subject,
         command: Command,
         patience: Duration,
     ) -> Result<Reply, Unanswered> {
         let link = self.today().ok_or(Unanswered::NotConnected)?;
-        let reply = link.send(caller, command, patience)?;
+        let reply = link.send(subject, command, patience)?;
         drop(link);
         reply.await.unwrap_or(Err(Unanswered::Lost))
     }

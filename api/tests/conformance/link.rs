@@ -3,7 +3,7 @@
 use axum::http::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use shared::channel::message::{Command, CommandEnvelope, Content, DevicesPage, Reply};
+use shared::channel::message::{Command, CommandEnvelope, Content, DevicesPage, Reply, Subject};
 
 use crate::support::world::{ALICE, LIGHT, SENSOR};
 use crate::support::{Behaviour, Cloud, Device};
@@ -80,7 +80,7 @@ async fn replies_that_make_no_sense_are_500_and_end_nothing_else() {
         let listed = cloud.world.reply(CommandEnvelope {
             request: 0,
             patience_ms: 0,
-            user: ALICE.parse().unwrap(),
+            subject: Subject::User { user: ALICE.parse().unwrap(), grant: None },
             command: Command::ReadDevice {
                 device: device.parse().unwrap(),
                 first_link: 0,

@@ -98,27 +98,21 @@ pub fn partition(token: &str) -> Option<PartitionId> {
 
 fn text(partition: PartitionId, secret: &[u8; SECRET_BYTES]) -> String {
     let mut token = String::with_capacity(TOKEN_CHARACTERS);
-    // Twelve bits of partition as the first twelve of the sixteen that two bytes have: the third
-    // character of their encoding holds only zeros and is left out.
-    let routing = (partition.number() << 4).to_be_bytes();
-    URL_SAFE_NO_PAD.encode_string(routing, &mut token);
-    token.truncate(ROUTING_CHARACTERS);
+    token.extend(partition.routing());
     URL_SAFE_NO_PAD.encode_string(secret, &mut token);
     token
 }
 
 fn parse(token: &str) -> Option<(PartitionId, [u8; SECRET_BYTES])> {
-    let (routing, secret) = token.as_bytes().split_at_checked(ROUTING_CHARACTERS)?;
+    let partition = PartitionId::of_token(token)?;
+    let (_, secret) = token.as_bytes().split_at_checked(ROUTING_CHARACTERS)?;
     if secret.len() != SECRET_CHARACTERS {
         return None;
     }
-    let mut number = [0; 2];
-    URL_SAFE_NO_PAD.decode_slice([routing[0], routing[1], b'A'], &mut number).ok()?;
     let mut bytes = [0; SECRET_BYTES];
     // 43 characters are 32 bytes; the two spare bits must be zero, so every token has one form.
     let decoded = URL_SAFE_NO_PAD.decode_slice_unchecked(secret, &mut bytes);
-    (decoded == Ok(SECRET_BYTES)).then_some(())?;
-    Some((PartitionId::new(u16::from_be_bytes(number) >> 4)?, bytes))
+    (decoded == Ok(SECRET_BYTES)).then_some((partition, bytes))
 }
 
 #[cfg(test)]

@@ -29,6 +29,15 @@ pub struct Caller {
     pub until: Instant,
 }
 
+/// Where the reply to a command goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReplyTo {
+    /// The channel.
+    pub channel: ChannelId,
+    /// The command's number there.
+    pub request: u64,
+}
+
 /// A resource that a command is about.
 struct Resource<'a> {
     device: DeviceId,
@@ -59,7 +68,9 @@ impl Router {
             Command::RegisterMediator
             | Command::IssueDeviceToken { .. }
             | Command::ListDeviceTokens
-            | Command::RemoveDevice { .. } => return Some(command),
+            | Command::RemoveDevice { .. }
+            | Command::Authorization(_)
+            | Command::Registry(_) => return Some(command),
         };
         if let Err(failure) = outcome {
             self.reply(caller.channel, caller.request, Reply::Failed(failure));

@@ -15,12 +15,12 @@ impl Shard {
         &mut self,
         writes: impl IntoIterator<Item = Write>,
         change: Change,
-        gate: Option<Gate>,
+        gates: impl IntoIterator<Item = Gate>,
     ) {
         if let Some(requester) = change.requester() {
             self.router.wire.request_begun(requester.connection);
         }
-        let commit = self.staging.stage(change, gate);
+        let commit = self.staging.stage(change, gates.into_iter().collect());
         let batch: Batch = writes.into_iter().collect();
         self.outputs.push_back(Output::Commit { commit, batch });
     }
@@ -35,7 +35,7 @@ impl Shard {
 
     /// A commit has ended.
     pub(super) fn on_committed(&mut self, commit: CommitId, outcome: CommitOutcome) {
-        let Some((change, gate)) = self.staging.take(commit) else { return };
+        let Some((change, gates)) = self.staging.take(commit) else { return };
         let done = match outcome {
             CommitOutcome::Done => true,
             // An unknown outcome never gets here: the shell loads everything again by starting anew.
@@ -49,7 +49,7 @@ impl Shard {
         if let Some(connection) = waits {
             self.router.wire.request_ended(connection);
         }
-        if let Some(gate) = gate {
+        for gate in gates {
             self.reopen(gate);
         }
     }
@@ -114,6 +114,7 @@ impl Shard {
                     if done { Reply::Done } else { Reply::Failed(Failure::StoreUnavailable) };
                 self.router.reply(caller.channel, caller.request, reply);
             }
+            Change::Authorization { edits, answer } => self.edits_committed(edits, answer, done),
         }
     }
 
@@ -123,6 +124,10 @@ impl Shard {
             match waiter {
                 Waiter::Connection(id) => self.resume(id),
                 Waiter::Command(caller, command) => self.on_account_command(caller, command),
+                Waiter::Authorization(to, subject, command) => {
+                    self.on_authorization_command(to, subject, command);
+                }
+                Waiter::Registry(to, command) => self.on_registry_command(to, command),
                 Waiter::Peer(shard, message) => self.on_peer(shard, message),
             }
         }

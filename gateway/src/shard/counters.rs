@@ -43,6 +43,8 @@ pub struct Counters {
     pub responses_unexpected: u64,
     /// Messages that mean nothing and were ignored.
     pub messages_ignored: u64,
+    /// Grants that ended because a code or a refresh token was used twice.
+    pub grants_stolen: u64,
     /// Commits that the store refused.
     pub commits_refused: u64,
     /// Connections ended, by [`CloseReason`].
@@ -50,7 +52,7 @@ pub struct Counters {
 }
 
 /// Names of the counters, in the order of [`Counters::values`].
-pub const NAMES: [&str; 19] = [
+pub const NAMES: [&str; 20] = [
     "accepted",
     "handshakes",
     "sessions",
@@ -69,6 +71,7 @@ pub const NAMES: [&str; 19] = [
     "responses",
     "responses_unexpected",
     "messages_ignored",
+    "grants_stolen",
     "commits_refused",
 ];
 
@@ -94,6 +97,7 @@ impl Counters {
             self.responses,
             self.responses_unexpected,
             self.messages_ignored,
+            self.grants_stolen,
             self.commits_refused,
         ]
     }

@@ -181,6 +181,7 @@ impl Shard {
         }
         self.router.expire_requests();
         self.expire_device_tokens();
+        self.expire_grants();
         self.renew_ticket_key();
         self.expire_links();
         self.tell_link_observers();

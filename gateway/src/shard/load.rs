@@ -6,6 +6,7 @@ use super::Shard;
 use crate::account::record::{
     self, ClaimRecord, DeviceRecord, DeviceTokenRecord, UnreadableRecord, UserRecord,
 };
+use crate::authorization::edit::Edit;
 use crate::connection::tickets::TicketKey;
 use crate::directory::Directory;
 use crate::store::Table;
@@ -53,16 +54,16 @@ impl Shard {
                 let key = TicketKey::from_stored(&self.store_key, key, value)?;
                 self.ticketing.load(key);
             }
-            Table::Meta
-            | Table::Representation
-            | Table::Subscription
-            | Table::Outbox
-            | Table::Grant
-            | Table::RefreshToken
+            Table::Grant
             | Table::AuthorizationCode
             | Table::Client
             | Table::Login
-            | Table::SigningKey => {}
+            | Table::SigningKey => {
+                if let Some(edit) = Edit::from_stored(&self.store_key, table, key, value)? {
+                    self.authorization.apply(edit);
+                }
+            }
+            Table::Meta | Table::Representation | Table::Subscription | Table::Outbox => {}
         }
         Ok(())
     }

@@ -1,7 +1,10 @@
 //! Commands of Mediators: users, single-use tokens, removal of devices (design: identity).
 
-use shared::channel::message::{Command, CommandEnvelope, Failure, OutstandingToken, Reply};
+use shared::channel::message::{
+    Command, CommandEnvelope, Failure, OutstandingToken, Reply, Subject,
+};
 use shared::ids::{DeviceId, UserId};
+use shared::placement::PartitionId;
 
 use super::Shard;
 use super::claims::{ClaimOutcome, Takeover};
@@ -10,7 +13,7 @@ use super::staging::{Change, Gate, Remover, Waiter};
 use super::transactions::Transaction;
 use crate::account::record::{self, DeviceTokenRecord};
 use crate::account::token;
-use crate::command::Caller;
+use crate::command::{Caller, ReplyTo};
 
 /// Expired tokens that are removed in one commit.
 const EXPIRED_AT_ONCE: usize = 256;
@@ -18,16 +21,48 @@ const EXPIRED_AT_ONCE: usize = 256;
 impl Shard {
     /// An `api` process asks for something.
     pub(super) fn on_command(&mut self, channel: ChannelId, envelope: CommandEnvelope) {
-        let CommandEnvelope { request, patience_ms, user, command } = envelope;
+        let CommandEnvelope { request, patience_ms, subject, command } = envelope;
         self.counters.commands += 1;
+        let to = ReplyTo { channel, request };
+        if let Err(failure) = self.check_subject(subject) {
+            return self.answer(to, Reply::Failed(failure));
+        }
+        let (command, user) = match (command, subject) {
+            (Command::Authorization(command), subject) => {
+                return self.on_authorization_command(to, subject, command);
+            }
+            (Command::Registry(command), Subject::Partition(PartitionId::CLOUD)) => {
+                return self.on_registry_command(to, command);
+            }
+            (Command::Registry(_), _) | (_, Subject::Partition(_)) => {
+                return self.answer(to, Reply::Failed(Failure::WrongShard));
+            }
+            (command, Subject::User { user, .. }) => (command, user),
+        };
         let patience = std::time::Duration::from_millis(u64::from(patience_ms));
         let patience = patience.min(self.router.timers.request);
         let caller = Caller { channel, request, user, until: self.now.instant + patience };
-        if self.placement.shard_of_user(user) != self.id {
-            return self.fail(caller, Failure::WrongShard);
-        }
         if let Some(command) = self.router.command(caller, command) {
             self.on_account_command(caller, command);
+        }
+    }
+
+    /// Whether a command is this shard's, and nobody has forbidden it.
+    fn check_subject(&self, subject: Subject) -> Result<(), Failure> {
+        let shard = match subject {
+            Subject::User { user, .. } => self.placement.shard_of_user(user),
+            Subject::Partition(partition) => self.placement.shard_of(partition),
+        };
+        if shard != self.id {
+            return Err(Failure::WrongShard);
+        }
+        match subject {
+            Subject::User { user, grant: Some(grant) }
+                if !self.authorization.grants.is_live(user, grant, self.now.unix) =>
+            {
+                Err(Failure::GrantRevoked)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -42,8 +77,10 @@ impl Shard {
             Command::ListDevices { .. }
             | Command::ReadDevice { .. }
             | Command::Retrieve { .. }
-            | Command::Update { .. } => {
-                unreachable!("the router keeps the commands that ask devices")
+            | Command::Update { .. }
+            | Command::Authorization(_)
+            | Command::Registry(_) => {
+                unreachable!("these commands are carried out elsewhere")
             }
         };
         if self.staging.is_closed(gate) {

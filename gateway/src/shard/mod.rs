@@ -6,7 +6,7 @@
 //!                  │                      └─ proxy, observe           devices
 //!                  ├─ commits ◄─ staging: changes on their way to the store
 //!                  ├─ claims: who owns a device id     moves: connections between shards
-//!                  ├─ mediation, command: what `api` asks
+//!                  ├─ mediation, granting, registering, command: what `api` asks
 //!                  ├─ pacing: who has to wait     renewal: other certificates     expiry: old links
 //!                  └─ ends: deadlines, and how connections end
 //! Output ◄─ poll_output      next deadline ◄─ poll_timeout
@@ -24,6 +24,7 @@ mod dispatch;
 mod draining;
 mod ends;
 mod expiry;
+mod granting;
 pub mod input;
 mod invariants;
 mod load;
@@ -32,6 +33,7 @@ mod moves;
 mod pacing;
 mod publishing;
 mod receive;
+mod registering;
 mod removal;
 mod renewal;
 mod sessions;
@@ -49,6 +51,7 @@ use shared::placement::Placement;
 use shared::time::{Instant, Now};
 
 use crate::account::{Accounts, DeviceTokens};
+use crate::authorization::Authorization;
 use crate::command::gather::Gathers;
 use crate::config::{Limits, Timers};
 use crate::connection::close::Closing;
@@ -112,6 +115,7 @@ pub struct Shard {
     random: Box<dyn Randomness>,
     router: Router,
     device_tokens: DeviceTokens,
+    authorization: Authorization,
     claims: Claims,
     transactions: Transactions,
     staging: Staging,
@@ -131,6 +135,8 @@ pub struct Shard {
     epoch: u32,
     /// Expired tokens are being removed.
     expiring: bool,
+    /// Expired codes and grants are being removed.
+    expiring_grants: bool,
     /// The gateway is stopping.
     drain: Option<Drain>,
     /// Memory for the places of the texts of one receive.
@@ -171,6 +177,7 @@ impl Shard {
             random,
             router,
             device_tokens: DeviceTokens::default(),
+            authorization: Authorization::default(),
             claims: Claims::default(),
             transactions: Transactions::default(),
             staging: Staging::default(),
@@ -187,6 +194,7 @@ impl Shard {
             now,
             epoch,
             expiring: false,
+            expiring_grants: false,
             drain: None,
             texts: Vec::new(),
             spare_inputs: Vec::new(),

@@ -5,14 +5,16 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use shared::channel::message::{Command, Reply};
-use shared::ids::{DeviceId, ShardId, UserId};
+use shared::channel::authorization::{AuthorizationCommand, RegistryCommand};
+use shared::channel::message::{Command, Reply, Subject};
+use shared::ids::{DeviceId, GrantId, ShardId, UserId};
 
 use super::claims::ClaimingKey;
 use super::input::{CommitId, PeerMessage};
 use super::wire::Requester;
 use crate::account::{Account, DeviceKey};
-use crate::command::Caller;
+use crate::authorization::edit::Edit;
+use crate::command::{Caller, ReplyTo};
 use crate::connection::ConnectionId;
 use crate::connection::tickets::TicketKey;
 use crate::directory::Directory;
@@ -27,6 +29,16 @@ pub enum Gate {
     Claim(DeviceId),
     /// What exists of a user beside devices.
     User(UserId),
+    /// An authorization code, by its digest.
+    Code([u8; 32]),
+    /// What a user granted to a client.
+    Grant(GrantId),
+    /// An OAuth client, by the digest of its id.
+    Client([u8; 32]),
+    /// A login, by the digest of its name.
+    Login([u8; 32]),
+    /// The keys that sign access tokens.
+    SigningKeys,
 }
 
 /// Who waits at a gate.
@@ -35,6 +47,10 @@ pub enum Waiter {
     Connection(ConnectionId),
     /// A command of an `api` process.
     Command(Caller, Command),
+    /// A command about codes and grants.
+    Authorization(ReplyTo, Subject, AuthorizationCommand),
+    /// A command about the cloud's records.
+    Registry(ReplyTo, RegistryCommand),
     /// A message of another shard.
     Peer(ShardId, PeerMessage),
 }
@@ -133,6 +149,13 @@ pub enum Change {
         /// Who asked for it.
         caller: Caller,
     },
+    /// Codes, grants, or records of the cloud have changed.
+    Authorization {
+        /// How.
+        edits: Vec<Edit>,
+        /// The answer, if anybody asked for it.
+        answer: Option<(ReplyTo, Reply)>,
+    },
 }
 
 /// The answer to a publish.
@@ -159,7 +182,8 @@ impl Change {
             | Self::Token { .. }
             | Self::TicketKey(_)
             | Self::TokensExpired(_)
-            | Self::User { .. } => None,
+            | Self::User { .. }
+            | Self::Authorization { .. } => None,
         }
     }
 }
@@ -176,7 +200,7 @@ pub enum Remover {
 
 struct Staged {
     change: Change,
-    gate: Option<Gate>,
+    gates: Vec<Gate>,
 }
 
 /// The changes under way, and who waits behind them.
@@ -238,17 +262,17 @@ impl Staging {
         self.gates.remove(&gate).unwrap_or_default()
     }
 
-    /// Stages a change behind a gate that is closed already.
-    pub fn stage(&mut self, change: Change, gate: Option<Gate>) -> CommitId {
-        debug_assert!(gate.is_none_or(|gate| self.is_closed(gate)));
+    /// Stages a change behind gates that are closed already.
+    pub fn stage(&mut self, change: Change, gates: Vec<Gate>) -> CommitId {
+        debug_assert!(gates.iter().all(|gate| self.is_closed(*gate)));
         self.last += 1;
         let commit = CommitId(self.last);
-        self.staged.insert(commit, Staged { change, gate });
+        self.staged.insert(commit, Staged { change, gates });
         commit
     }
 
     /// Takes a change whose commit has ended.
-    pub fn take(&mut self, commit: CommitId) -> Option<(Change, Option<Gate>)> {
-        self.staged.remove(&commit).map(|staged| (staged.change, staged.gate))
+    pub fn take(&mut self, commit: CommitId) -> Option<(Change, Vec<Gate>)> {
+        self.staged.remove(&commit).map(|staged| (staged.change, staged.gates))
     }
 }

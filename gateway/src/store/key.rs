@@ -41,9 +41,7 @@ pub enum Table {
     Outbox = 0x31,
     /// What a user granted to an OAuth client. Key: user id, grant id.
     Grant = 0x40,
-    /// A refresh token of a grant. Key: user id, digest.
-    RefreshToken = 0x41,
-    /// An authorization code that was not exchanged yet. Key: user id, digest.
+    /// An authorization code, also for a while after it was exchanged. Key: user id, digest.
     AuthorizationCode = 0x42,
     /// An OAuth client, in partition 0. Key: digest of the client id.
     Client = 0x50,
@@ -57,7 +55,7 @@ pub enum Table {
 
 impl Table {
     /// All tables in the order of their numbers.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 15] = [
         Self::Meta,
         Self::User,
         Self::Device,
@@ -68,7 +66,6 @@ impl Table {
         Self::Subscription,
         Self::Outbox,
         Self::Grant,
-        Self::RefreshToken,
         Self::AuthorizationCode,
         Self::Client,
         Self::Login,
@@ -201,8 +198,8 @@ mod tests {
         assert_eq!(
             numbers,
             [
-                0x00, 0x10, 0x11, 0x12, 0x13, 0x20, 0x21, 0x30, 0x31, 0x40, 0x41, 0x42, 0x50, 0x51,
-                0x52, 0x53
+                0x00, 0x10, 0x11, 0x12, 0x13, 0x20, 0x21, 0x30, 0x31, 0x40, 0x42, 0x50, 0x51, 0x52,
+                0x53
             ]
         );
         for table in Table::ALL {

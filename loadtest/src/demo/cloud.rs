@@ -8,7 +8,8 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use shared::ids::{CloudId, DeviceId, UserId};
 
-use super::installation::Installation;
+use super::installation::{Installation, random_text};
+use super::partner::{self, Partner, Wanted};
 use super::processes::{Processes, Program};
 use super::ready::{Notice, Patience, answers_ready, wait_until};
 use crate::credentials::trust_anchors;
@@ -109,6 +110,11 @@ pub struct Facts<'a> {
     pub access_token: &'a str,
     /// A token of a user who owns nothing, with every right.
     pub other_access_token: &'a str,
+    /// A token with which partners and users are registered.
+    pub operator_token: &'a str,
+    /// A partner cloud and a login of the first user, to try linking with.
+    #[serde(flatten)]
+    pub partner: Option<&'a Partner>,
     /// The gateway's process.
     pub gateway_pid: u32,
     /// The API's process.
@@ -165,7 +171,31 @@ impl Cloud {
         let roots = trust_anchors(&self.installation.certificates.cloud_ca)?;
         let api = Https::new(&self.installation.api_url(), roots)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        wait_until(&mut self.processes, patience, || answers_ready(&runtime, &api))
+        wait_until(&mut self.processes, patience, || answers_ready(&runtime, &api))?;
+        self.register_partner(&runtime)
+    }
+
+    /// Registers what linking can be tried with, if it was not before.
+    fn register_partner(&mut self, runtime: &tokio::runtime::Runtime) -> Result<()> {
+        let installation = &mut self.installation;
+        let url = installation.api_url();
+        let before = installation.partner();
+        if before.is_some_and(|partner| partner.redirect_uri.starts_with(&url)) {
+            return Ok(());
+        }
+        let password = match before {
+            Some(partner) => partner.password.clone(),
+            None => random_text()?,
+        };
+        let wanted = Wanted {
+            url,
+            roots: trust_anchors(&installation.certificates.cloud_ca)?,
+            operator: installation.operator(),
+            user: installation.users()[0].uid,
+            password: &password,
+        };
+        let partner = runtime.block_on(partner::register(&wanted));
+        installation.keep_partner(partner.context("cannot register a partner to try with")?)
     }
 
     /// Starts a swarm that continues with the devices of the last time, and waits until all of them
@@ -236,6 +266,8 @@ impl Cloud {
             uid: first.uid,
             access_token: &first.token,
             other_access_token: &installation.other().token,
+            operator_token: installation.operator(),
+            partner: installation.partner(),
             gateway_pid: self.gateway_pid,
             api_pid: self.api_pid,
         }

@@ -24,6 +24,7 @@ use sha2::{Digest, Sha256};
 use shared::ids::{CloudId, UserId};
 
 use super::certificates::Certificates;
+use super::partner::Partner;
 use crate::files::{Readers, write_atomically};
 
 /// Longest path of a Unix socket, without the NUL at its end.
@@ -71,6 +72,12 @@ struct Kept {
     users: Vec<User>,
     /// One who owns nothing.
     other: User,
+    /// A token with the operator's right.
+    #[serde(default)]
+    operator: Option<Box<str>>,
+    /// What the first user's devices can be linked with, once it is registered.
+    #[serde(default)]
+    partner: Option<Partner>,
 }
 
 /// A user, and a token with every right.
@@ -106,8 +113,13 @@ impl Installation {
                 api_port: 0,
                 users: Vec::new(),
                 other: User::new()?,
+                operator: None,
+                partner: None,
             },
         };
+        if kept.operator.is_none() {
+            kept.operator = Some(random_text()?);
+        }
         while kept.users.len() < settings.users.max(1) as usize {
             kept.users.push(User::new()?);
         }
@@ -129,8 +141,7 @@ impl Installation {
 
     fn write(&self, settings: &Settings) -> Result<()> {
         self.forget_facts()?;
-        let kept = serde_json::to_vec_pretty(&self.kept)?;
-        write_atomically(&self.path("installation.json"), &kept, Readers::Owner)?;
+        self.write_kept()?;
         write_atomically(&self.path("tokens"), self.tokens(settings).as_bytes(), Readers::Owner)?;
         let credentials = serde_json::to_vec_pretty(&self.credentials())?;
         write_atomically(&self.path("credentials.json"), &credentials, Readers::Owner)?;
@@ -138,6 +149,11 @@ impl Installation {
         write_atomically(&self.path("gateway.toml"), gateway.as_bytes(), Readers::Anybody)?;
         let api = toml::to_string(&self.api_toml())?;
         write_atomically(&self.path("api.toml"), api.as_bytes(), Readers::Anybody)
+    }
+
+    fn write_kept(&self) -> Result<()> {
+        let kept = serde_json::to_vec_pretty(&self.kept)?;
+        write_atomically(&self.path("installation.json"), &kept, Readers::Owner)
     }
 
     /// Only those users who were asked for get devices.
@@ -148,7 +164,10 @@ impl Installation {
 
     fn credentials(&self) -> Vec<Credential> {
         let users = self.kept.users.iter().chain([&self.kept.other]);
-        users.map(Credential::of).collect()
+        let users = users.map(|user| Credential::of(user.uid, &user.token));
+        let operator = Credential::of(self.kept.other.uid, self.operator());
+        let operator = Credential { scopes: &[], mediator: false, operator: true, ..operator };
+        users.chain([operator]).collect()
     }
 
     fn gateway_toml(&self, settings: &Settings) -> toml::Table {
@@ -208,6 +227,7 @@ impl Installation {
             ),
             ("gateway", table([("socket", text(&self.socket()))]).into()),
             ("credentials", table([("file", text(&self.path("credentials.json")))]).into()),
+            ("authorization", table([("issuer", self.api_url().into())]).into()),
             ("log", table([("format", "text".into())]).into()),
         ])
     }
@@ -261,6 +281,22 @@ impl Installation {
         &self.kept.users
     }
 
+    /// A token with the operator's right.
+    pub fn operator(&self) -> &str {
+        self.kept.operator.as_deref().unwrap_or_default()
+    }
+
+    /// What the first user's devices can be linked with, once it is registered.
+    pub fn partner(&self) -> Option<&Partner> {
+        self.kept.partner.as_ref()
+    }
+
+    /// Remembers it.
+    pub(super) fn keep_partner(&mut self, partner: Partner) -> Result<()> {
+        self.kept.partner = Some(partner);
+        self.write_kept()
+    }
+
     /// Who owns nothing.
     pub fn other(&self) -> &User {
         &self.kept.other
@@ -269,10 +305,15 @@ impl Installation {
 
 impl User {
     fn new() -> Result<Self> {
-        let bytes = [random()?, random()?].concat();
-        let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { uid: UserId::from_random(random()?), token: token.into() })
+        Ok(Self { uid: UserId::from_random(random()?), token: random_text()? })
     }
+}
+
+/// A secret that nobody can guess.
+pub(super) fn random_text() -> Result<Box<str>> {
+    let bytes = [random()?, random()?].concat();
+    let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(text.into())
 }
 
 /// An entry of the credentials file of `api`.
@@ -281,19 +322,21 @@ struct Credential {
     token_sha256: String,
     user: UserId,
     client: &'static str,
-    scopes: [&'static str; 2],
+    scopes: &'static [&'static str],
     mediator: bool,
+    operator: bool,
 }
 
 impl Credential {
-    fn of(user: &User) -> Self {
-        let digest = Sha256::digest(user.token.as_bytes());
+    fn of(user: UserId, token: &str) -> Self {
+        let digest = Sha256::digest(token.as_bytes());
         Self {
             token_sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
-            user: user.uid,
+            user,
             client: "demo",
-            scopes: ["r:*", "w:*"],
+            scopes: &["r:*", "w:*"],
             mediator: true,
+            operator: false,
         }
     }
 }

@@ -11,9 +11,11 @@
 pub mod certificates;
 pub mod cloud;
 pub mod installation;
+mod partner;
 pub mod processes;
 mod ready;
 
 pub use cloud::{API, Binaries, Cloud, Facts, GATEWAY, SWARM, SwarmSettings};
 pub use installation::{Installation, Settings, User};
+pub use partner::Partner;
 pub use ready::{Interrupted, Patience};

@@ -4,26 +4,46 @@
 //! the ring. Archives are unaligned, so they need no particular address.
 #![expect(missing_docs, reason = "rkyv gives archived enum variants fields without comments")]
 
-use crate::ids::{DeviceId, UserId};
+use super::authorization::{
+    AuthorizationCommand, ClientRecord, Granted, LoginRecord, RegistryCommand, SigningKey,
+};
+use crate::ids::{DeviceId, GrantId, UserId};
 use crate::ocf::device::Status;
+use crate::placement::PartitionId;
+use crate::secret::Secret;
 
 /// Version of this module: both sides must agree, it is the first thing the introduction checks.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// Largest message in a ring, in bytes. Longer lists are paged.
 pub const MESSAGE_BYTES_MAX: usize = 512 * 1024;
 
-/// What `api` asks of the shard that owns a user.
+/// What `api` asks of a shard.
 #[derive(Clone, PartialEq, Debug, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 pub struct CommandEnvelope {
     /// Chosen by `api`, unique among its commands under way on this ring.
     pub request: u64,
     /// How long the caller is going to wait, in milliseconds. The shard gives up then.
     pub patience_ms: u32,
-    /// Whose data it is about. The shard answers [`Failure::WrongShard`] for users of another.
-    pub user: UserId,
+    /// Whose data it is about. The shard answers [`Failure::WrongShard`] for what is another's.
+    pub subject: Subject,
     /// What to do.
     pub command: Command,
+}
+
+/// Whose data a command is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub enum Subject {
+    /// A user's.
+    User {
+        /// Who.
+        user: UserId,
+        /// What it is asked under; the shard answers [`Failure::GrantRevoked`] if it has ended. None
+        /// for what no client asks.
+        grant: Option<GrantId>,
+    },
+    /// Whatever the partition knows under a token, or the cloud's own records in partition 0.
+    Partition(PartitionId),
 }
 
 /// The commands.
@@ -79,6 +99,10 @@ pub enum Command {
         /// Which.
         device: DeviceId,
     },
+    /// About codes and grants.
+    Authorization(AuthorizationCommand),
+    /// About clients, logins and signing keys; to partition 0.
+    Registry(RegistryCommand),
 }
 
 /// What a list of devices shows of each link (cloud reference 4.4, 4.5).
@@ -115,6 +139,30 @@ pub enum Reply {
     },
     /// Outstanding single-use tokens.
     DeviceTokens(Vec<OutstandingToken>),
+    /// A fresh code, in clear.
+    AuthorizationCode(Secret),
+    /// What a client has been granted.
+    Granted(Granted),
+    /// A client.
+    Client(ClientRecord),
+    /// Some clients.
+    Clients {
+        /// In the order of their ids.
+        clients: Vec<ClientRecord>,
+        /// There are more behind the last one.
+        more: bool,
+    },
+    /// A login.
+    Login(LoginRecord),
+    /// Some logins.
+    Logins {
+        /// In the order of their names.
+        logins: Vec<LoginRecord>,
+        /// There are more behind the last one.
+        more: bool,
+    },
+    /// The keys that sign access tokens, the newest first.
+    SigningKeys(Vec<SigningKey>),
     /// Done, and durable.
     Done,
     /// Not done.
@@ -225,6 +273,18 @@ pub enum Failure {
     Overloaded,
     /// The store refuses or is unreachable; nothing has changed.
     StoreUnavailable,
-    /// This shard does not serve the user.
+    /// This shard does not serve the user, or the partition.
     WrongShard,
+    /// The grant that a command was made under has ended, or never was.
+    GrantRevoked,
+    /// The code or refresh token is unknown, used, expired or not the client's.
+    InvalidGrant,
+    /// More scopes than were granted.
+    ScopeExceeded,
+    /// No client, login or key of this name.
+    NoSuchRecord,
+    /// There is one already, or it has changed in the meantime.
+    RecordChanged,
+    /// The record is larger than they may be.
+    RecordTooLarge,
 }

@@ -12,7 +12,7 @@
 //! data    │ length │ archive │ length │ archive │ …  in words, going round the end
 //! ```
 //!
-//! Reading order: [`message`], what is said; `ring`, how bytes get across; `region`, the memory they
+//! Reading order: [`message`], what is said, with [`authorization`]; `ring`, how bytes get across; `region`, the memory they
 //! are in; `codec`, messages to bytes; `end`, the two ends as gateway and `api` use them;
 //! `doorbell`; `link`, the introduction, over `socket`, by what `welcome` says; `peer`, who may.
 //!
@@ -36,6 +36,8 @@
 //! that gives every `api` process doorbells of its own.
 
 pub mod message;
+
+pub mod authorization;
 
 #[cfg_attr(
     all(loom, not(test)),

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
-use shared::channel::message::{Failure, Reply, ReplyEnvelope};
+use shared::channel::message::{Failure, Reply, ReplyEnvelope, Subject};
 use shared::channel::{
     ChannelError, GatewayEnd, Offer, Rest, RingBytes, SendError, is_lost, welcome,
 };
@@ -152,10 +152,13 @@ fn serve(
     end.wake();
     while let Some(envelope) = end.next_command()? {
         let request = envelope.request;
-        let reply = if placement.shard_of_user(envelope.user) == shard {
-            world.reply(envelope)
-        } else {
-            Some(Reply::Failed(Failure::WrongShard))
+        let reply = match envelope.subject {
+            Subject::User { user, .. } if placement.shard_of_user(user) == shard => {
+                world.reply(envelope)
+            }
+            Subject::User { .. } => Some(Reply::Failed(Failure::WrongShard)),
+            // The authorization server is tested with the real gateway.
+            Subject::Partition(_) => Some(Reply::Failed(Failure::StoreUnavailable)),
         };
         let Some(reply) = reply else { continue };
         match end.send(&ReplyEnvelope { request, reply }) {

@@ -7,11 +7,17 @@ use proptest::prelude::*;
 
 use super::allocations::allocated_by;
 use super::*;
+use crate::channel::authorization::{
+    AuthorizationCommand, ClientRecord, ClientSecret, Granted, RegistryCommand,
+};
 use crate::channel::codec::Message;
 use crate::channel::message::{
     Content, DeviceView, DevicesPage, Failure, LinkView, OutstandingToken,
 };
+use crate::ids::GrantId;
 use crate::ocf::device::Status;
+use crate::scope::Scopes;
+use crate::secret::Secret;
 
 /// How much more than its bytes a message may take: a link takes most, whose nine vectors and
 /// strings are three words each in memory and one in an archive.
@@ -48,7 +54,41 @@ fn any_command() -> impl Strategy<Value = Command> {
         option::of(device()).prop_map(|device| Command::IssueDeviceToken { device }),
         Just(Command::ListDeviceTokens),
         device().prop_map(|device| Command::RemoveDevice { device }),
+        (text(), text(), option::of(any::<[u8; 32]>())).prop_map(|(code, client, challenge)| {
+            Command::Authorization(AuthorizationCommand::RedeemCode {
+                code: Secret::new(code),
+                redirect_uri: format!("https://{client}/"),
+                client,
+                challenge,
+            })
+        }),
+        (any_client(), option::of(any::<u64>())).prop_map(|(client, replaces)| {
+            Command::Registry(RegistryCommand::PutClient { client, replaces })
+        }),
     ]
+}
+
+fn any_client() -> impl Strategy<Value = ClientRecord> {
+    let secret = (any::<[u8; 16]>(), any::<[u8; 32]>()).prop_map(|(salt, digest)| ClientSecret {
+        salt,
+        digest,
+        created: 1,
+    });
+    (text(), text(), vec(secret, 0..3), vec(text(), 0..4)).prop_map(
+        |(id, name, secrets, redirect_uris)| ClientRecord {
+            id,
+            revision: 7,
+            name,
+            contact: String::new(),
+            secrets,
+            redirect_uris,
+            scopes: Scopes::READ,
+            introspects: false,
+            authorities: String::new(),
+            enabled: true,
+            created: 1,
+        },
+    )
 }
 
 fn any_command_envelope() -> impl Strategy<Value = CommandEnvelope> {
@@ -56,7 +96,10 @@ fn any_command_envelope() -> impl Strategy<Value = CommandEnvelope> {
         |(request, patience_ms, user, command)| CommandEnvelope {
             request,
             patience_ms,
-            user: UserId::from_bytes(user),
+            subject: Subject::User {
+                user: UserId::from_bytes(user),
+                grant: (request % 2 == 0).then_some(GrantId::from_bytes(user)),
+            },
             command,
         },
     )
@@ -109,6 +152,16 @@ fn any_reply() -> impl Strategy<Value = Reply> {
         (text(), any::<u64>())
             .prop_map(|(token, expires_in_secs)| Reply::DeviceToken { token, expires_in_secs }),
         vec(token, 0..8).prop_map(Reply::DeviceTokens),
+        any_client().prop_map(Reply::Client),
+        (any::<[u8; 16]>(), text()).prop_map(|(id, client)| {
+            Reply::Granted(Granted {
+                user: UserId::from_bytes(id),
+                grant: GrantId::from_bytes(id),
+                refresh_token: Secret::new(client.clone()),
+                client,
+                scopes: Scopes::READ.union(Scopes::WRITE),
+            })
+        }),
         Just(Reply::Done),
         Just(Reply::Failed(Failure::DeviceOffline)),
     ]

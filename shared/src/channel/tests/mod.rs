@@ -16,7 +16,9 @@ use std::time::Duration;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
 
 use super::*;
-use crate::channel::message::{Command, CommandEnvelope, DeviceAnswer, Reply, ReplyEnvelope};
+use crate::channel::message::{
+    Command, CommandEnvelope, DeviceAnswer, Reply, ReplyEnvelope, Subject,
+};
 use crate::ids::{CloudId, DeviceId, UserId};
 
 /// Long enough for any machine: what takes longer is broken.
@@ -71,7 +73,7 @@ fn command(request: u64) -> CommandEnvelope {
     CommandEnvelope {
         request,
         patience_ms: 2000,
-        user: UserId::from_bytes([3; 16]),
+        subject: Subject::User { user: UserId::from_bytes([3; 16]), grant: None },
         command: Command::Update {
             device: DeviceId::from_bytes([4; 16]),
             href: "/light/1".into(),
