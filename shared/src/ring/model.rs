@@ -184,9 +184,9 @@ struct Owner {
 
 impl Owner {
     fn new(capabilities: Capabilities) -> Self {
-        let nothing = || OwnedFd::from(File::open("/dev/null").unwrap());
+        let nothing = || OwnedFd::from(File::open("/dev/null").expect("there is always /dev/null"));
         let mut sockets = Sockets::new(RINGS, SLOTS, capabilities);
-        sockets.add_listener(nothing(), ACCEPTS).unwrap();
+        sockets.add_listener(nothing(), ACCEPTS).expect("there is room for one");
         let free = (0..RINGS).map(|_| (0..BUFFERS).collect()).collect();
         Self {
             sockets,
