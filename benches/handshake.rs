@@ -19,6 +19,9 @@ use benches::results::{Measure, Results};
 use benches::servers::Server;
 use clap::{Parser, ValueEnum};
 
+/// Devices that sign in by turns: nobody so often that the gateway makes it wait.
+const DEVICES: u32 = 20_000;
+
 /// More than the chains whose judgement a shard remembers.
 const STRANGERS: u32 = 5000;
 
@@ -80,7 +83,7 @@ fn measure(
 ) -> Result<()> {
     let common = &arguments.common;
     let resume = kind == Kind::Resumed;
-    let cloud = Cloud::new(&Shape::one_shard(2000, arguments.in_flight))?;
+    let cloud = Cloud::new(&Shape::one_shard(2000, DEVICES))?;
     let mut contenders = Vec::new();
     for server in [Server::Gateway, Server::Tokio { tickets: usize::from(resume) }] {
         if !common.wants(server.name()) {

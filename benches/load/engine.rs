@@ -49,6 +49,8 @@ pub(crate) struct Engine {
     number: u8,
     /// Connections begun so far.
     pub(crate) begun: u64,
+    /// Sign-ins of handshakes so far.
+    pub(crate) visits: u32,
     clock: Instant,
     pub(crate) numbers: Numbers,
     pub(crate) next_token: u64,
@@ -87,6 +89,7 @@ impl Engine {
             first: arguments.first,
             number: arguments.number,
             begun: 0,
+            visits: 0,
             clock: Instant::now(),
             numbers: Numbers::new(u64::from(arguments.number)),
             next_token: 1 << 32,

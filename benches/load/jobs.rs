@@ -247,9 +247,18 @@ impl Engine {
             return self.on_settled(peer);
         }
         let mut request = Vec::with_capacity(256);
-        messages::sign_in(&mut request, self.population, self.device(peer), &self.store_key);
+        let device = self.visitor(peer);
+        messages::sign_in(&mut request, self.population, device, &self.store_key);
         self.peers[peer as usize].stage = Stage::SigningIn;
         self.say(peer, &[&csm, &request]);
+    }
+
+    /// Who signs in. A device that does so again and again is answered later and later, so handshakes
+    /// take all devices in turn.
+    fn visitor(&mut self, peer: u32) -> u32 {
+        let Job::Handshake { .. } = self.job else { return self.device(peer) };
+        self.visits += 1;
+        self.visits % self.population.devices
     }
 
     /// A connection is as it was wanted.
