@@ -97,13 +97,14 @@ fn both_sides_name_both_versions_when_they_differ() {
 
 #[test]
 fn what_does_not_speak_the_channel_is_refused() {
+    let version = PROTOCOL_VERSION.to_le_bytes();
     for bytes in [
-        &b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"[..],
-        b"ocfshard\x01\0\0\0\xff\xff\xff\xff",
-        b"ocfshard\x01\0\0\0\x04\0\0\0body",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec(),
+        [&b"ocfshard"[..], &version, b"\xff\xff\xff\xff"].concat(),
+        [&b"ocfshard"[..], &version, b"\x04\0\0\0body"].concat(),
     ] {
         let (gateway, mut api) = UnixStream::pair().unwrap();
-        api.write_all(bytes).unwrap();
+        api.write_all(&bytes).unwrap();
         let doorbells = doorbells(1);
         let error = welcome(&gateway, &offer(&doorbells), PATIENCE).err().unwrap();
         assert!(matches!(error, LinkError::Malformed(_)), "{error}");
