@@ -1,7 +1,7 @@
 //! TLS against a peer that is not ours: rustls as client, every version and suite, full and resumed.
 //!
 //! The other peer, OpenSSL, is in the package `tests`: it needs sockets.
-
+#![cfg(not(feature = "whole-tls"))]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::io::{Read, Write};
