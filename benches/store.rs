@@ -16,6 +16,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use benches::population::{Numbers, id};
 use clap::Parser;
 use gateway::io::store::{EmbeddedStore, Place};
 use gateway::store::{Batch, CommitOutcome, Key, Store as _, Table};
@@ -171,36 +172,13 @@ fn open(rival: &str, dir: &Path) -> Result<Box<dyn Rival>> {
     })
 }
 
-/// Numbers that look random and are the same in every run.
-struct Numbers(u64);
-
-impl Numbers {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        mix(self.0)
+fn value(numbers: &mut Numbers) -> Vec<u8> {
+    let mut value = Vec::with_capacity(VALUE_BYTES + 8);
+    while value.len() < VALUE_BYTES {
+        value.extend_from_slice(&numbers.next().to_be_bytes());
     }
-
-    fn value(&mut self) -> Vec<u8> {
-        let mut value = Vec::with_capacity(VALUE_BYTES + 8);
-        while value.len() < VALUE_BYTES {
-            value.extend_from_slice(&self.next().to_be_bytes());
-        }
-        value.truncate(VALUE_BYTES);
-        value
-    }
-}
-
-fn mix(mut x: u64) -> u64 {
-    x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ x >> 31
-}
-
-fn id(kind: u64, number: u64) -> [u8; 16] {
-    let mut id = [0; 16];
-    id[..8].copy_from_slice(&mix(kind << 40 | number).to_be_bytes());
-    id[8..].copy_from_slice(&mix(!number).to_be_bytes());
-    id
+    value.truncate(VALUE_BYTES);
+    value
 }
 
 fn key(device: u64, table: Table) -> Key {
@@ -253,7 +231,7 @@ fn fill(rival: &mut dyn Rival, records: u64, numbers: &mut Numbers) -> Result<()
     while device < records {
         let group = (device..records.min(device + 2000)).map(|device| {
             let mut batch = Batch::new();
-            batch.put(key(device, Table::Device), numbers.value());
+            batch.put(key(device, Table::Device), value(numbers));
             batch
         });
         let group: Vec<Batch> = group.collect();
@@ -265,7 +243,7 @@ fn fill(rival: &mut dyn Rival, records: u64, numbers: &mut Numbers) -> Result<()
 
 fn measure(name: &str, arguments: &Arguments) -> Result<()> {
     let dir = arguments.dir.join(name.replace(' ', "-"));
-    let mut numbers = Numbers(1);
+    let mut numbers = Numbers::new(1);
     if name != "bare log" {
         let begun = Instant::now();
         let mut rival = open(name, &dir)?;
@@ -307,8 +285,8 @@ fn measure_groups(
         let group = (0..size).map(|_| {
             let device = numbers.next() % arguments.records;
             let mut batch = Batch::new();
-            batch.put(key(device, Table::Device), numbers.value());
-            batch.put(key(device, Table::Directory), numbers.value());
+            batch.put(key(device, Table::Device), value(numbers));
+            batch.put(key(device, Table::Directory), value(numbers));
             batch
         });
         let group: Vec<Batch> = group.collect();
