@@ -111,6 +111,11 @@ impl App {
         self.ask_about(Subject::Partition(partition), Command::Authorization(command)).await
     }
 
+    /// Asks for the end of a user and everything that is theirs. It goes on however long this waits.
+    pub async fn ask_to_delete(&self, user: UserId) -> Result<Reply, Unfulfilled> {
+        self.ask_about(Subject::User { user, grant: None }, Command::DeleteUser).await
+    }
+
     /// Asks the shard of a user.
     pub async fn ask_user(
         &self,

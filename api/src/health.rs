@@ -2,26 +2,32 @@
 
 use std::sync::Arc;
 
-use axum::Extension;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 
 use crate::app::App;
 use crate::problem::Problem;
-use crate::trace::Trace;
+use crate::trace::Routes;
 
-/// `GET /healthz`: the process answers.
-pub async fn alive(Extension(trace): Extension<Arc<Trace>>) -> Response {
-    trace.set_pattern("/healthz");
+/// The paths of this module.
+pub fn routes() -> Routes {
+    vec![("/healthz", get(alive)), ("/readyz", get(ready))]
+}
+
+/// Whether the process answers
+#[utoipa::path(get, path = "/healthz", tag = "health",
+    responses((status = 200, description = "It does", body = String, content_type = "text/plain")))]
+pub async fn alive() -> Response {
     "alive\n".into_response()
 }
 
-/// `GET /readyz`: the process can reach all shards.
-pub async fn ready(
-    State(app): State<Arc<App>>,
-    Extension(trace): Extension<Arc<Trace>>,
-) -> Result<Response, Problem> {
-    trace.set_pattern("/readyz");
+/// Whether the process reaches the gateway
+#[utoipa::path(get, path = "/readyz", tag = "health",
+    responses((status = 200, description = "It does", body = String, content_type = "text/plain"),
+              (status = 503, description = "It does not", body = crate::docs::schemas::Problem,
+               content_type = "application/problem+json")))]
+pub async fn ready(State(app): State<Arc<App>>) -> Result<Response, Problem> {
     if app.shards.is_ready() {
         Ok("ready\n".into_response())
     } else {

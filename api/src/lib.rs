@@ -11,7 +11,8 @@
 //! Reading order: [`config`]; [`server`], connections; [`trace`], what goes around every request;
 //! [`router`], [`auth`] (with [`credentials`]) and [`route`], who asks for what; [`devices`],
 //! [`resources`] and [`mediator`], the answers; [`oauth`], the authorization server, with its
-//! [`pages`], and [`operators`], who register clients and users; [`representation`], JSON and CBOR; [`problem`], every
+//! [`pages`], and [`operators`], who register clients and users; [`docs`], what developers read;
+//! [`representation`], JSON and CBOR; [`problem`], every
 //! failure; [`shards`], the way to the gateway.
 //!
 //! Invariants: nothing of a user is kept here, so the process may crash, restart and be many. Every
@@ -29,6 +30,7 @@ pub mod credentials;
 pub mod route;
 pub mod router;
 
+pub mod docs;
 pub mod oauth;
 pub mod operators;
 pub mod pages;

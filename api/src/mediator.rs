@@ -17,53 +17,77 @@ use serde::{Deserialize, Serialize};
 use shared::channel::message::{Command, Reply};
 use shared::ids::{CloudId, DeviceId, UserId};
 use shared::ocf::account::NEVER_EXPIRES;
+use utoipa::ToSchema;
 
 use crate::app::unexpected_reply;
 use crate::auth;
 use crate::body::representation;
+use crate::docs::failures;
 use crate::problem::{Intent, Problem};
 use crate::representation::{self, MediaType, accepts_json};
 use crate::router::{Asked, unix_now};
 
-#[derive(Serialize)]
+/// A registered Mediator.
+#[derive(Serialize, ToSchema)]
 struct Registration<'a> {
+    /// Whose devices it brings.
+    #[schema(value_type = String, format = "uuid")]
     uid: UserId,
+    /// The token that it has registered with.
     #[serde(rename = "accesstoken")]
     access_token: &'a str,
-    /// Seconds, or [`NEVER_EXPIRES`].
+    /// Seconds until the token expires; -1 for never.
     #[serde(rename = "expiresin")]
     expires_in: i64,
 }
 
-#[derive(Deserialize, Default)]
+/// For which device a token is wanted.
+#[derive(Deserialize, Default, ToSchema)]
 struct TokenRequest {
+    /// The only device that may use it; whichever comes first when left out.
+    #[schema(value_type = Option<String>, format = "uuid")]
     #[serde(default)]
     di: Option<DeviceId>,
 }
 
-#[derive(Serialize)]
+/// What a Mediator writes into a device.
+#[derive(Serialize, ToSchema)]
 struct DeviceToken<'a> {
+    /// The only device that may use the token.
+    #[schema(value_type = Option<String>, format = "uuid")]
     #[serde(skip_serializing_if = "Option::is_none")]
     di: Option<DeviceId>,
+    /// The device signs up with it, once.
     #[serde(rename = "accesstoken")]
     access_token: &'a str,
     /// Where the device finds the cloud.
     cis: &'a str,
     /// The cloud's own id.
+    #[schema(value_type = String, format = "uuid")]
     sid: CloudId,
+    /// Seconds until the token expires.
     #[serde(rename = "expiresin")]
     expires_in: u64,
 }
 
-#[derive(Serialize)]
+/// A token that no device has used yet.
+#[derive(Serialize, ToSchema)]
 struct OutstandingToken {
+    /// The only device that may use it.
+    #[schema(value_type = Option<String>, format = "uuid")]
     #[serde(skip_serializing_if = "Option::is_none")]
     di: Option<DeviceId>,
+    /// Seconds until it expires.
     #[serde(rename = "expiresin")]
     expires_in: u64,
 }
 
-/// The Mediator makes itself known; its user exists from then on.
+/// Register a Mediator
+///
+/// Its user exists from then on.
+#[utoipa::path(post, path = "/api/v1/mediator", tag = "mediator",
+    responses((status = 200, description = "Registered", body = Registration), failures::OfMediator),
+    security(("bearer" = ["mediator"])))]
 pub async fn register(asked: Asked) -> Result<Response, Problem> {
     must_mediate_in_json(&asked)?;
     let access_token = auth::bearer(&asked.parts.headers)?;
@@ -79,7 +103,12 @@ pub async fn register(asked: Asked) -> Result<Response, Problem> {
     Ok(json(&Registration { uid: asked.caller.user(), access_token, expires_in }))
 }
 
-/// A token with which one device signs up.
+/// Issue a token with which one device signs up
+#[utoipa::path(post, path = "/api/v1/mediator/devices", tag = "mediator",
+    request_body(content = Option<TokenRequest>),
+    responses((status = 201, description = "Shown this once", body = DeviceToken),
+              failures::OfMediator),
+    security(("bearer" = ["mediator"])))]
 pub async fn issue_token(asked: Asked, body: Body) -> Result<Response, Problem> {
     must_mediate_in_json(&asked)?;
     let body_type = representation::body_type(&asked.parts.headers);
@@ -114,7 +143,13 @@ pub async fn issue_token(asked: Asked, body: Body) -> Result<Response, Problem> 
     Ok(response)
 }
 
-/// The tokens that no device has used yet; not themselves, they were shown once.
+/// List the tokens that no device has used yet
+///
+/// Not themselves: they were shown once.
+#[utoipa::path(get, path = "/api/v1/mediator/devices", tag = "mediator",
+    responses((status = 200, description = "Those that live", body = Vec<OutstandingToken>),
+              failures::OfMediator),
+    security(("bearer" = ["mediator"])))]
 pub async fn list_tokens(asked: Asked) -> Result<Response, Problem> {
     must_mediate_in_json(&asked)?;
     let command = Command::ListDeviceTokens;
@@ -129,7 +164,13 @@ pub async fn list_tokens(asked: Asked) -> Result<Response, Problem> {
     Ok(json(&tokens))
 }
 
-/// The device is lost or sold: its tokens, links, sessions and subscriptions end.
+/// Remove a device that is lost or sold
+///
+/// Its tokens, links, sessions and subscriptions end.
+#[utoipa::path(delete, path = "/api/v1/mediator/devices/{di}", tag = "mediator",
+    params(("di" = String, Path, format = "uuid", description = "Device id")),
+    responses((status = 204, description = "Removed"), failures::OfMediatedDevice),
+    security(("bearer" = ["mediator"])))]
 pub async fn remove_device(asked: Asked, device: DeviceId) -> Result<Response, Problem> {
     asked.caller.must_mediate()?;
     let command = Command::RemoveDevice { device };

@@ -10,6 +10,8 @@ use shared::ids::{DeviceId, Href};
 
 use crate::app::unexpected_reply;
 use crate::body::representation;
+use crate::docs::failures;
+use crate::docs::schemas::Content;
 use crate::problem::{Intent, Problem};
 use crate::query;
 use crate::representation::{self, MediaType, Root, check, negotiate, write_cbor, write_json};
@@ -18,7 +20,19 @@ use crate::router::Asked;
 /// CoAP content formats in which devices answer: OCF's CBOR and plain CBOR.
 const CBOR_FORMATS: [u16; 2] = [10_000, 60];
 
-/// D5.
+/// Read a resource
+///
+/// The device is asked.
+#[utoipa::path(get, path = "/api/v1/devices/{di}/{href}", tag = "devices",
+    params(("di" = String, Path, format = "uuid", description = "Device id"),
+           ("href" = String, Path, description = "The rest of a link's `href`; it may have several segments"),
+           ("if" = Option<String>, Query, description = "One of the link's interfaces (an extension)",
+            min_length = 1, max_length = 64)),
+    responses((status = 200, description = "What the device says",
+               content((Content = "application/json"),
+                       (Vec<u8> = "application/vnd.ocf+cbor"))),
+              failures::OfRead),
+    security(("bearer" = ["r:*"])))]
 pub async fn retrieve(asked: Asked, device: DeviceId, href: Href) -> Result<Response, Problem> {
     asked.caller.must_read()?;
     let media_type = negotiate(&asked.parts.headers).ok_or_else(Problem::not_acceptable)?;
@@ -29,7 +43,21 @@ pub async fn retrieve(asked: Asked, device: DeviceId, href: Href) -> Result<Resp
     passed_on(answer, media_type, Intent::Read)
 }
 
-/// D6.
+/// Update a resource
+///
+/// A representation with the properties to change; JSON is sent to the device as CBOR. After a 504 the
+/// update may still have happened.
+#[utoipa::path(post, path = "/api/v1/devices/{di}/{href}", tag = "devices",
+    params(("di" = String, Path, format = "uuid", description = "Device id"),
+           ("href" = String, Path, description = "The rest of a link's `href`; it may have several segments"),
+           ("if" = Option<String>, Query, description = "One of the link's interfaces (an extension)",
+            min_length = 1, max_length = 64)),
+    request_body(content((Content = "application/json"), (Vec<u8> = "application/vnd.ocf+cbor"))),
+    responses((status = 200, description = "What the device answers; nothing if it answers nothing",
+               content((Content = "application/json"),
+                       (Vec<u8> = "application/vnd.ocf+cbor"))),
+              failures::OfUpdate),
+    security(("bearer" = ["r:*", "w:*"])))]
 pub async fn update(
     asked: Asked,
     device: DeviceId,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! record ─► /healthz, /readyz
-//!    └────► shed above the limit ─► time limit ─┬─► authorization server, operators
+//!    └────► shed above the limit ─► time limit ─┬─► authorization server, operators, documents
 //!                                               └─► token ─► path ─► scope ─► handler
 //! ```
 //!
@@ -19,7 +19,6 @@ use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
-use axum::routing::get;
 use shared::time::UnixTime;
 use tower::limit::GlobalConcurrencyLimitLayer;
 use tower::load_shed::LoadShedLayer;
@@ -33,7 +32,7 @@ use crate::oauth::{self, access_token};
 use crate::problem::{Intent, Problem};
 use crate::route::{Route, RouteFault};
 use crate::trace::{self, Trace};
-use crate::{body, devices, health, mediator, operators, representation, resources};
+use crate::{body, devices, docs, health, mediator, operators, representation, resources};
 
 /// Everything that the process serves.
 pub fn router(app: Arc<App>) -> Router {
@@ -43,14 +42,13 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(GlobalConcurrencyLimitLayer::new(app.limits.requests_in_flight))
         .layer(TimeoutLayer::new(millis(app.timeouts.response_ms)));
     let api = Router::new()
-        .merge(oauth::router())
-        .merge(operators::router())
+        .merge(trace::serve(oauth::routes()))
+        .merge(trace::serve(operators::routes()))
+        .merge(trace::serve(docs::routes()))
         .fallback(answer)
         .layer(limits);
-    let only_get = || async { Problem::method_not_allowed("GET") };
     Router::new()
-        .route("/healthz", get(health::alive).fallback(only_get))
-        .route("/readyz", get(health::ready).fallback(only_get))
+        .merge(trace::serve(health::routes()))
         .fallback_service(api.with_state(app.clone()))
         .layer(axum::middleware::from_fn_with_state(app.clone(), trace::record))
         .with_state(app)

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::{CACHE_CONTROL, HeaderName};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
@@ -76,8 +77,18 @@ pub async fn record(State(app): State<Arc<App>>, mut request: Request, next: Nex
     response
 }
 
+/// Paths, and what is served there.
+pub type Routes = Vec<(&'static str, MethodRouter<Arc<App>>)>;
+
+/// Serves these paths.
+pub fn serve(routes: Routes) -> Router<Arc<App>> {
+    routes.into_iter().fold(Router::new(), |router, (pattern, route)| {
+        router.route(pattern, traced(pattern, route))
+    })
+}
+
 /// Requests to this route are logged under its path.
-pub fn traced(pattern: &'static str, route: MethodRouter<Arc<App>>) -> MethodRouter<Arc<App>> {
+fn traced(pattern: &'static str, route: MethodRouter<Arc<App>>) -> MethodRouter<Arc<App>> {
     let route = route.fallback(|| async {
         // axum adds the methods that there are.
         Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not have that method")

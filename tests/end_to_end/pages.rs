@@ -18,6 +18,7 @@ fn a_user_links_a_partner_in_chromium_on_a_phone() {
     browser.open(&format!("{api}{}", authorization(&partner, &[])));
     assert_eq!(browser.title(), "Sign in · OCF Cloud");
     assert!(browser.text().contains("Demo Partner"));
+    pictures(&browser, "login");
     // The policy lets our style through, and nothing is wider than the window.
     assert_eq!(browser.style("button", "border-radius"), "10px");
     assert!(browser.width("main") <= f64::from(PHONE_WIDTH));
@@ -28,6 +29,7 @@ fn a_user_links_a_partner_in_chromium_on_a_phone() {
     browser.click("button");
     browser.until("the password is refused", |browser| browser.has(".problem"));
     assert!(browser.text().contains("do not belong together"));
+    pictures(&browser, "login-refused");
     browser.write("#password", &partner.password);
     browser.click("button");
     let consent = "Connect Demo Partner · OCF Cloud";
@@ -37,6 +39,7 @@ fn a_user_links_a_partner_in_chromium_on_a_phone() {
         assert!(text.contains(shown), "{shown}: {text}");
     }
     assert!(browser.width("html") <= f64::from(PHONE_WIDTH));
+    pictures(&browser, "consent");
 
     browser.click("button[value=allow]");
     browser.until("it is back", |browser| browser.address().contains("code="));
@@ -55,4 +58,21 @@ fn a_user_links_a_partner_in_chromium_on_a_phone() {
     let login = "Sign in · OCF Cloud";
     browser.until("somebody else may log in", |browser| browser.title() == login);
     cloud.stop();
+}
+
+/// The page on a phone and on a desk, light and dark.
+fn pictures(browser: &Chromium, name: &str) {
+    for (scheme, width, height, kind) in [
+        ("light", 1000, 760, "light"),
+        ("dark", 1000, 760, "dark"),
+        ("dark", PHONE_WIDTH, 640, "phone-dark"),
+        ("light", PHONE_WIDTH, 640, "phone"),
+    ] {
+        browser.prefer(scheme);
+        browser.resize(width, height);
+        browser.picture(&format!("{name}-{kind}"));
+    }
+    // Of a wrong password it says only that this was the answer.
+    let complaints = browser.complaints();
+    assert!(complaints.iter().all(|one| one.contains("a status of 403")), "{complaints:?}");
 }

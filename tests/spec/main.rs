@@ -8,6 +8,7 @@ mod certificates;
 mod claims;
 mod conformance;
 mod d2d;
+mod departures;
 mod directory;
 mod discovery;
 mod failures;

@@ -1,16 +1,23 @@
 //! A headless Chromium, driven over WebDriver (W3C) with `chromedriver` (I/O). It is what users have:
 //! it holds our pages against their own policy, which no other client does.
 
+use std::env;
+use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
@@ -41,6 +48,8 @@ impl Chromium {
             .arg("--port=0")
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
+            // The browser is of the driver's group, and ends with it.
+            .process_group(0)
             .spawn()
             .unwrap();
         let lines = BufReader::new(driver.stdout.take().unwrap()).lines();
@@ -55,7 +64,11 @@ impl Chromium {
             "args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
             "mobileEmulation": { "deviceMetrics": { "width": PHONE_WIDTH, "height": 640 } },
         });
-        let capabilities = json!({ "acceptInsecureCerts": true, "goog:chromeOptions": options });
+        let capabilities = json!({
+            "acceptInsecureCerts": true,
+            "goog:chromeOptions": options,
+            "goog:loggingPrefs": { "browser": "ALL" },
+        });
         let session = json!({ "capabilities": { "alwaysMatch": capabilities } });
         let session = browser.call(Method::POST, "/session", &session);
         browser.session = format!("/session/{}", session["sessionId"].as_str().unwrap());
@@ -65,6 +78,41 @@ impl Chromium {
     /// Goes to this address.
     pub fn open(&self, url: &str) {
         self.command("/url", &json!({ "url": url }));
+    }
+
+    /// What the browser has complained of since it was asked last: errors of scripts, requests that
+    /// failed, and what the policy of a page forbids.
+    pub fn complaints(&self) -> Vec<String> {
+        let log = self.command("/se/log", &json!({ "type": "browser" }));
+        let entries = log.as_array().unwrap().iter();
+        let severe = entries.filter(|entry| entry["level"] == "SEVERE");
+        severe.map(|entry| entry["message"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Pages are asked to be light or dark.
+    pub fn prefer(&self, scheme: &str) {
+        let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
+        self.developer("Emulation.setEmulatedMedia", &json!({ "features": features }));
+    }
+
+    /// The window has another size, in pixels.
+    pub fn resize(&self, width: u32, height: u32) {
+        let size =
+            json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+        self.developer("Emulation.setDeviceMetricsOverride", &size);
+    }
+
+    /// Keeps a picture of the page in the directory that `OCF_TESTS_SCREENSHOTS` names, if it names one:
+    /// for people to look at.
+    pub fn picture(&self, name: &str) {
+        let Some(directory) = env::var_os("OCF_TESTS_SCREENSHOTS") else { return };
+        let picture = self.ask("/screenshot");
+        let png = STANDARD.decode(picture.as_str().unwrap()).unwrap();
+        fs::write(PathBuf::from(directory).join(format!("{name}.png")), png).unwrap();
+    }
+
+    fn developer(&self, command: &str, parameters: &Value) {
+        self.command("/goog/cdp/execute", &json!({ "cmd": command, "params": parameters }));
     }
 
     /// The address of the page.
@@ -168,7 +216,7 @@ impl Drop for Chromium {
         if !self.session.is_empty() && !std::thread::panicking() {
             self.call(Method::DELETE, &self.session, &Value::Null);
         }
-        self.driver.kill().unwrap();
+        kill_process_group(Pid::from_child(&self.driver), Signal::KILL).unwrap();
         self.driver.wait().unwrap();
     }
 }

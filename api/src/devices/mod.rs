@@ -15,6 +15,8 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::body::{PieceWriter, pieces, representation};
 use crate::config::millis;
+use crate::docs::failures;
+use crate::docs::schemas::{Device, DevicesQuery};
 use crate::problem::Problem;
 use crate::query;
 use crate::representation::{Encoder, MediaType, negotiate};
@@ -25,7 +27,16 @@ use pages::{Page, Pages};
 /// Bytes of a list that are gathered before they are sent.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// D1 and D2.
+/// List the devices of the user
+///
+/// All of them, whether they are online or not, in ascending order of their ids.
+#[utoipa::path(get, path = "/api/v1/devices", tag = "devices",
+    params(DevicesQuery),
+    responses((status = 200, description = "Links, or representations with `content=all`",
+               content((Vec<Device> = "application/json"),
+                       (Vec<u8> = "application/vnd.ocf+cbor"))),
+              failures::OfDevices),
+    security(("bearer" = ["r:*"])))]
 pub async fn list(asked: Asked) -> Result<Response, Problem> {
     let (media_type, content) = wishes(&asked)?;
     let Ok(permit) = asked.app.lists.clone().try_acquire_owned() else {
@@ -56,7 +67,14 @@ pub async fn list(asked: Asked) -> Result<Response, Problem> {
     Ok(response)
 }
 
-/// D3 and D4.
+/// Read one device
+#[utoipa::path(get, path = "/api/v1/devices/{di}", tag = "devices",
+    params(("di" = String, Path, format = "uuid", description = "Device id"), DevicesQuery),
+    responses((status = 200, description = "Links, or representations with `content=all`",
+               content((Device = "application/json"),
+                       (Vec<u8> = "application/vnd.ocf+cbor"))),
+              failures::OfDevice),
+    security(("bearer" = ["r:*"])))]
 pub async fn read(asked: Asked, device: DeviceId) -> Result<Response, Problem> {
     let (media_type, content) = wishes(&asked)?;
     let view = Pages::new(asked.app, asked.caller, content).device(device).await?;

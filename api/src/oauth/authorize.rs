@@ -19,6 +19,7 @@ use super::keys::Keys;
 use super::parameters::{self, Parameters};
 use super::request::{self, AuthorizationRequest, Back, Refused};
 use crate::app::{App, Unfulfilled};
+use crate::docs::schemas::{AuthorizationQuery, ConsentForm};
 use crate::pages;
 use crate::router::unix_now;
 
@@ -34,7 +35,16 @@ pub struct Asked {
     pub keys: Arc<Keys>,
 }
 
-/// `GET /oauth/authorize`: the login page, or the consent page for who has logged in.
+/// Ask the user
+///
+/// For browsers: the login page, or the consent page for who has logged in.
+#[utoipa::path(get, path = "/oauth/authorize", tag = "authorization",
+    params(AuthorizationQuery),
+    responses((status = 200, description = "A page", body = String, content_type = "text/html"),
+              (status = 303, description = "Back to the client, with `error`"),
+              (status = 400, description = "A page: the client or its redirect URI is unknown",
+               body = String, content_type = "text/html"),
+              (status = 503, description = "A page", body = String, content_type = "text/html")))]
 pub async fn show(State(app): State<Arc<App>>, request: Request) -> Response {
     let parameters = Parameters::parse(request.uri().query().unwrap_or_default());
     let asked = match understand(&app, &parameters).await {
@@ -110,7 +120,17 @@ fn random() -> Result<[u8; 16], getrandom::Error> {
     Ok(bytes)
 }
 
-/// `POST /oauth/authorize`: the user has decided.
+/// Decide
+///
+/// For browsers: the consent page's form.
+#[utoipa::path(post, path = "/oauth/authorize", tag = "authorization",
+    request_body(content = ConsentForm, content_type = "application/x-www-form-urlencoded"),
+    responses((status = 303, description = "Back to the client, with `code` or `error`"),
+              (status = 200, description = "The login page: whoever it was has to log in again",
+               body = String, content_type = "text/html"),
+              (status = 400, description = "A page: the form is not ours, or too old",
+               body = String, content_type = "text/html"),
+              (status = 503, description = "A page", body = String, content_type = "text/html")))]
 pub async fn decide(State(app): State<Arc<App>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let (asked, form) = match answered_form(&app, &parts.headers, body).await {

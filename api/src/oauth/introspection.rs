@@ -17,6 +17,8 @@ use super::error::{OauthError, json};
 use super::revocation::is_access_token;
 use super::{access_token, clients, parameters, token};
 use crate::app::{App, Unfulfilled};
+use crate::docs::failures;
+use crate::docs::schemas::PresentedForm;
 
 #[derive(Serialize, Default)]
 #[serde(default)]
@@ -43,7 +45,15 @@ struct TokenFacts {
     token_type: &'static str,
 }
 
-/// `POST /oauth/introspect`. Clients learn about their own tokens, resource servers about all.
+/// Ask about a token
+///
+/// Clients learn about their own tokens, resource servers about all.
+#[utoipa::path(post, path = "/oauth/introspect", tag = "authorization",
+    request_body(content = PresentedForm, content_type = "application/x-www-form-urlencoded"),
+    responses((status = 200, description = "What it is good for, or `active: false`",
+               body = serde_json::Value),
+              failures::OfClient),
+    security(("client" = []), ()))]
 pub async fn introspect(
     State(app): State<Arc<App>>,
     request: Request,

@@ -15,6 +15,7 @@ use super::authorize::{Asked, answered_form, find_login, login_page};
 use super::browser::{Purpose, Session, is_our_form};
 use super::password::PASSWORD_BYTES_MAX;
 use crate::app::App;
+use crate::docs::schemas::LoginForm;
 use crate::pages::{self, LoginProblem};
 use crate::router::unix_now;
 use crate::server::PeerAddress;
@@ -22,7 +23,19 @@ use crate::server::PeerAddress;
 /// Longest name of a login, in bytes.
 pub const LOGIN_NAME_BYTES_MAX: usize = 128;
 
-/// `POST /oauth/login`: leads on to the consent page.
+/// Log in
+///
+/// For browsers: leads on to the consent page.
+#[utoipa::path(post, path = "/oauth/login", tag = "authorization",
+    request_body(content = LoginForm, content_type = "application/x-www-form-urlencoded"),
+    responses((status = 303, description = "On to the consent page"),
+              (status = 400, description = "A page: the form is not ours, or too old",
+               body = String, content_type = "text/html"),
+              (status = 403, description = "The login page: name and password do not fit",
+               body = String, content_type = "text/html"),
+              (status = 429, description = "The login page: too many attempts",
+               body = String, content_type = "text/html"),
+              (status = 503, description = "A page", body = String, content_type = "text/html")))]
 pub async fn log_in(State(app): State<Arc<App>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let Some(PeerAddress(address)) = parts.extensions.get::<PeerAddress>().copied() else {

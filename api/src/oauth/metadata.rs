@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::error::{OauthError, json};
 use super::keys::{Jwk, Key};
 use crate::app::App;
+use crate::docs::schemas;
 
 #[derive(Serialize)]
 struct Metadata<'a> {
@@ -32,7 +33,9 @@ struct Metadata<'a> {
 
 const AUTH_METHODS: [&str; 2] = ["client_secret_basic", "client_secret_post"];
 
-/// `GET /.well-known/oauth-authorization-server`, and under the name that OpenID gives it.
+/// Find the endpoints (RFC 8414)
+#[utoipa::path(get, path = "/.well-known/oauth-authorization-server", tag = "authorization",
+    responses((status = 200, description = "Metadata", body = serde_json::Value)))]
 pub async fn metadata(State(app): State<Arc<App>>) -> Response {
     let issuer = &*app.oauth.config.issuer;
     let at = |path: &str| format!("{issuer}{path}");
@@ -56,12 +59,22 @@ pub async fn metadata(State(app): State<Arc<App>>) -> Response {
     json(StatusCode::OK, &metadata)
 }
 
+/// Find the endpoints, under the name that OpenID gives it
+#[utoipa::path(get, path = "/.well-known/openid-configuration", tag = "authorization",
+    responses((status = 200, description = "The same", body = serde_json::Value)))]
+pub async fn openid(app: State<Arc<App>>) -> Response {
+    metadata(app).await
+}
+
 #[derive(Serialize)]
 struct KeySet<'a> {
     keys: Vec<&'a Jwk>,
 }
 
-/// `GET /oauth/jwks`.
+/// The keys that sign access tokens (RFC 7517)
+#[utoipa::path(get, path = "/oauth/jwks", tag = "authorization",
+    responses((status = 200, description = "Public keys", body = serde_json::Value),
+              (status = 503, description = "They cannot be had now", body = schemas::OauthError)))]
 pub async fn jwks(State(app): State<Arc<App>>) -> Result<Response, OauthError> {
     let keys = app.oauth.keys.today(&app).await?;
     let keys = keys.iter().map(|Key { jwk, .. }| jwk).collect();

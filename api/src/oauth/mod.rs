@@ -38,14 +38,10 @@ pub mod metadata;
 
 pub mod error;
 
-use std::sync::Arc;
-
-use axum::Router;
 use axum::routing::{get, post};
 
-use crate::app::App;
 use crate::config;
-use crate::trace::traced;
+use crate::trace::Routes;
 use access_token::Verified;
 use attempts::Attempts;
 use clients::Clients;
@@ -83,17 +79,15 @@ impl Oauth {
 }
 
 /// The paths of the authorization server.
-pub fn router() -> Router<Arc<App>> {
-    let authorize = get(authorize::show).post(authorize::decide);
-    let metadata = "/.well-known/oauth-authorization-server";
-    let openid = "/.well-known/openid-configuration";
-    Router::new()
-        .route("/oauth/authorize", traced("/oauth/authorize", authorize))
-        .route("/oauth/login", traced("/oauth/login", post(login::log_in)))
-        .route("/oauth/token", traced("/oauth/token", post(token::exchange)))
-        .route("/oauth/revoke", traced("/oauth/revoke", post(revocation::revoke)))
-        .route("/oauth/introspect", traced("/oauth/introspect", post(introspection::introspect)))
-        .route("/oauth/jwks", traced("/oauth/jwks", get(metadata::jwks)))
-        .route(metadata, traced(metadata, get(metadata::metadata)))
-        .route(openid, traced(openid, get(metadata::metadata)))
+pub fn routes() -> Routes {
+    vec![
+        ("/oauth/authorize", get(authorize::show).post(authorize::decide)),
+        ("/oauth/login", post(login::log_in)),
+        ("/oauth/token", post(token::exchange)),
+        ("/oauth/revoke", post(revocation::revoke)),
+        ("/oauth/introspect", post(introspection::introspect)),
+        ("/oauth/jwks", get(metadata::jwks)),
+        ("/.well-known/oauth-authorization-server", get(metadata::metadata)),
+        ("/.well-known/openid-configuration", get(metadata::openid)),
+    ]
 }

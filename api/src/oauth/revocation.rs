@@ -16,8 +16,16 @@ use shared::secret::Secret;
 use super::error::OauthError;
 use super::{access_token, clients, parameters, token};
 use crate::app::{App, Unfulfilled};
+use crate::docs::failures;
+use crate::docs::schemas::PresentedForm;
 
-/// `POST /oauth/revoke`.
+/// End a link
+///
+/// Whichever of its tokens is named.
+#[utoipa::path(post, path = "/oauth/revoke", tag = "authorization",
+    request_body(content = PresentedForm, content_type = "application/x-www-form-urlencoded"),
+    responses((status = 200, description = "It has ended, or there was none"), failures::OfClient),
+    security(("client" = []), ()))]
 pub async fn revoke(State(app): State<Arc<App>>, request: Request) -> Result<Response, OauthError> {
     let (parts, body) = request.into_parts();
     let form = parameters::read_form(&app, &parts, body).await?;

@@ -11,23 +11,36 @@ use shared::channel::message::Reply;
 use shared::placement::PartitionId;
 use shared::scope::Scopes;
 use shared::secret::Secret;
+use utoipa::ToSchema;
 
 use super::error::{OauthError, json};
 use super::parameters::{self, Parameters};
 use super::{access_token, clients, pkce};
 use crate::app::{App, Unfulfilled};
+use crate::docs::failures;
+use crate::docs::schemas::TokenForm;
 
-#[derive(Serialize)]
+/// What a client has got (RFC 6749 §5.1).
+#[derive(Serialize, ToSchema)]
 struct Tokens {
+    /// A JWT (RFC 9068).
     access_token: String,
+    /// `Bearer`.
     token_type: &'static str,
+    /// Seconds until the access token expires.
     expires_in: u32,
+    /// Is exchanged for the next pair.
     #[serde(skip_serializing_if = "Option::is_none")]
     refresh_token: Option<String>,
+    /// What was granted.
     scope: String,
 }
 
-/// `POST /oauth/token`.
+/// Exchange a code or a refresh token
+#[utoipa::path(post, path = "/oauth/token", tag = "authorization",
+    request_body(content = TokenForm, content_type = "application/x-www-form-urlencoded"),
+    responses((status = 200, description = "Tokens", body = Tokens), failures::OfClient),
+    security(("client" = []), ()))]
 pub async fn exchange(
     State(app): State<Arc<App>>,
     request: Request,

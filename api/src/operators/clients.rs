@@ -9,6 +9,7 @@ use shared::ids::DeviceId;
 use shared::scope::Scopes;
 use shared::secret::Secret;
 use url::Url;
+use utoipa::ToSchema;
 
 use super::{Refusal, check_text, done, invalid, random};
 use crate::app::{App, Unfulfilled};
@@ -24,7 +25,7 @@ const NAME_BYTES_MAX: usize = 100;
 const CONTACT_BYTES_MAX: usize = 200;
 
 /// A client to be registered.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewClient {
     /// `client_id`; made up when none.
@@ -48,7 +49,7 @@ pub struct NewClient {
 }
 
 /// A client as operators see it: everything but the secrets.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
 pub struct ClientView {
     /// `client_id`.
     pub id: String,

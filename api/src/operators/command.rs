@@ -12,6 +12,7 @@ use shared::ids::UserId;
 use shared::secret::Secret;
 
 use super::clients::{self, NewClient};
+use super::users::Deletion;
 use super::{Refusal, users};
 use crate::app::App;
 use crate::config::Config;
@@ -122,6 +123,11 @@ pub enum UserOperation {
         /// Which user
         name: String,
     },
+    /// Delete one with everything that is theirs: devices, tokens, links of partner clouds
+    Delete {
+        /// Which user: the name, or the uid
+        name: String,
+    },
     /// List them
     List,
 }
@@ -226,6 +232,12 @@ async fn on_users(app: &App, operation: UserOperation) -> Result<(), CommandErro
         }
         UserOperation::Enable { name } => users::set_enabled(app, &name, true).await?,
         UserOperation::Disable { name } => users::set_enabled(app, &name, false).await?,
+        UserOperation::Delete { name } => {
+            // It goes on by itself; whoever has asked wants to know when it is done.
+            while users::delete(app, &name).await? == Deletion::UnderWay {
+                eprintln!("still under way");
+            }
+        }
         UserOperation::List => print_lines(&users::list(app).await?),
     }
     Ok(())

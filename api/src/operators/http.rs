@@ -10,12 +10,12 @@
 //! | `DELETE /operator/v1/clients/{id}` | 204 |
 //! | `GET /operator/v1/users` | 200, a list |
 //! | `POST /operator/v1/users` | 201, the user |
+//! | `DELETE /operator/v1/users/{name}` | 204, with everything that is theirs; 202 while it is under way |
 //! | `POST /operator/v1/users/{name}/password` | 204 |
 //! | `POST /operator/v1/users/{name}/{enable, disable}` | 204 |
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -24,14 +24,18 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shared::ids::UserId;
 use shared::secret::Secret;
+use utoipa::ToSchema;
 
+use super::clients::{ClientView, NewClient};
+use super::users::{Deletion, UserView};
 use super::{Refusal, clients, users};
 use crate::app::App;
+use crate::docs::failures;
 use crate::oauth::error::json;
 use crate::problem::Problem;
 use crate::representation::{self, MediaType};
 use crate::router;
-use crate::trace::{Trace, traced};
+use crate::trace::{Routes, Trace};
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
@@ -48,24 +52,18 @@ impl From<Refusal> for Problem {
 }
 
 /// The paths of operators.
-pub fn router() -> Router<Arc<App>> {
-    let clients = "/operator/v1/clients";
-    let client = "/operator/v1/clients/{id}";
-    let secrets = "/operator/v1/clients/{id}/secrets";
-    let authorities = "/operator/v1/clients/{id}/authorities";
-    let client_switch = "/operator/v1/clients/{id}/{switch}";
-    let users = "/operator/v1/users";
-    let password = "/operator/v1/users/{name}/password";
-    let user_switch = "/operator/v1/users/{name}/{switch}";
-    Router::new()
-        .route(clients, traced(clients, get(list_clients).post(add_client)))
-        .route(client, traced(client, delete(remove_client)))
-        .route(secrets, traced(secrets, post(add_secret)))
-        .route(authorities, traced(authorities, put(set_authorities)))
-        .route(client_switch, traced(client_switch, post(switch_client)))
-        .route(users, traced(users, get(list_users).post(add_user)))
-        .route(password, traced(password, post(set_password)))
-        .route(user_switch, traced(user_switch, post(switch_user)))
+pub fn routes() -> Routes {
+    vec![
+        ("/operator/v1/clients", get(list_clients).post(add_client)),
+        ("/operator/v1/clients/{id}", delete(remove_client)),
+        ("/operator/v1/clients/{id}/secrets", post(add_secret)),
+        ("/operator/v1/clients/{id}/authorities", put(set_authorities)),
+        ("/operator/v1/clients/{id}/{switch}", post(switch_client)),
+        ("/operator/v1/users", get(list_users).post(add_user)),
+        ("/operator/v1/users/{name}", delete(delete_user)),
+        ("/operator/v1/users/{name}/password", post(set_password)),
+        ("/operator/v1/users/{name}/{switch}", post(switch_user)),
+    ]
 }
 
 type Answer = Result<Response, Problem>;
@@ -94,31 +92,49 @@ async fn read<T: DeserializeOwned>(app: &App, request: Request) -> Result<T, Pro
         .map_err(|_| Problem::bad_request("the body is not the JSON object that is described"))
 }
 
-#[derive(Serialize)]
+/// A client that was registered.
+#[derive(Serialize, ToSchema)]
 struct Registered {
     #[serde(flatten)]
     client: clients::ClientView,
+    /// Shown this once.
     client_secret: String,
 }
 
-#[derive(Serialize)]
+/// A client's secret.
+#[derive(Serialize, ToSchema)]
 struct FreshSecret {
+    /// Shown this once.
     client_secret: String,
 }
 
-async fn list_clients(State(app): State<Arc<App>>, request: Request) -> Answer {
+/// List the clients
+#[utoipa::path(get, path = "/operator/v1/clients", tag = "operators",
+    responses((status = 200, description = "All of them", body = Vec<ClientView>), failures::OfOperator),
+    security(("bearer" = ["operator"])))]
+pub async fn list_clients(State(app): State<Arc<App>>, request: Request) -> Answer {
     admit(&app, request, "clients listed").await?;
     Ok(json(StatusCode::OK, &clients::list(&app).await?))
 }
 
-async fn add_client(State(app): State<Arc<App>>, request: Request) -> Answer {
+/// Register a client
+#[utoipa::path(post, path = "/operator/v1/clients", tag = "operators",
+    request_body(content = NewClient),
+    responses((status = 201, description = "Its secret is shown this once", body = Registered), failures::OfOperatorWithBody),
+    security(("bearer" = ["operator"])))]
+pub async fn add_client(State(app): State<Arc<App>>, request: Request) -> Answer {
     let request = admit(&app, request, "client to be registered").await?;
     let (client, secret) = clients::add(&app, read(&app, request).await?).await?;
     let registered = Registered { client, client_secret: secret.reveal().to_owned() };
     Ok(json(StatusCode::CREATED, &registered))
 }
 
-async fn add_secret(
+/// Make another secret; the one before stays good
+#[utoipa::path(post, path = "/operator/v1/clients/{id}/secrets", tag = "operators",
+    params(("id" = String, Path, description = "`client_id`")),
+    responses((status = 201, description = "Shown this once", body = FreshSecret), failures::OfOperator),
+    security(("bearer" = ["operator"])))]
+pub async fn add_secret(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
     request: Request,
@@ -129,14 +145,21 @@ async fn add_secret(
     Ok(json(StatusCode::CREATED, &fresh))
 }
 
-#[derive(Deserialize)]
+/// The authorities of a client's own servers.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Authorities {
     /// In PEM; none of its own when empty.
     authorities: String,
 }
 
-async fn set_authorities(
+/// Replace the authorities of a client's own servers
+#[utoipa::path(put, path = "/operator/v1/clients/{id}/authorities", tag = "operators",
+    params(("id" = String, Path, description = "`client_id`")),
+    request_body(content = Authorities),
+    responses((status = 204, description = "Replaced"), failures::OfOperatorWithBody),
+    security(("bearer" = ["operator"])))]
+pub async fn set_authorities(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
     request: Request,
@@ -147,7 +170,12 @@ async fn set_authorities(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-async fn switch_client(
+/// Let a client do what it is registered for, or nothing
+#[utoipa::path(post, path = "/operator/v1/clients/{id}/{switch}", tag = "operators",
+    params(("id" = String, Path, description = "`client_id`"), ("switch" = String, Path, description = "`enable` or `disable`")),
+    responses((status = 204, description = "Done"), failures::OfOperator),
+    security(("bearer" = ["operator"])))]
+pub async fn switch_client(
     State(app): State<Arc<App>>,
     Path((id, switch)): Path<(String, String)>,
     request: Request,
@@ -157,7 +185,12 @@ async fn switch_client(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-async fn remove_client(
+/// Forget a client
+#[utoipa::path(delete, path = "/operator/v1/clients/{id}", tag = "operators",
+    params(("id" = String, Path, description = "`client_id`")),
+    responses((status = 204, description = "Its tokens are good for nothing"), failures::OfOperator),
+    security(("bearer" = ["operator"])))]
+pub async fn remove_client(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
     request: Request,
@@ -167,34 +200,78 @@ async fn remove_client(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-#[derive(Deserialize)]
+/// A user to be added.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewUser {
+    /// Under which name they log in.
     name: String,
+    /// Who they are to devices that know them already; made up when left out.
+    #[schema(value_type = Option<String>, format = "uuid")]
     #[serde(default)]
     uid: Option<UserId>,
+    /// Of at least 8 characters.
     password: String,
 }
 
-#[derive(Deserialize)]
+/// Another password.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewPassword {
+    /// Of at least 8 characters.
     password: String,
 }
 
-async fn list_users(State(app): State<Arc<App>>, request: Request) -> Answer {
+/// List the users who may log in
+#[utoipa::path(get, path = "/operator/v1/users", tag = "operators",
+    responses((status = 200, description = "All of them", body = Vec<UserView>), failures::OfOperator),
+    security(("bearer" = ["operator"])))]
+pub async fn list_users(State(app): State<Arc<App>>, request: Request) -> Answer {
     admit(&app, request, "users listed").await?;
     Ok(json(StatusCode::OK, &users::list(&app).await?))
 }
 
-async fn add_user(State(app): State<Arc<App>>, request: Request) -> Answer {
+/// Add a user
+#[utoipa::path(post, path = "/operator/v1/users", tag = "operators",
+    request_body(content = NewUser),
+    responses((status = 201, description = "Added", body = UserView), failures::OfOperatorWithBody),
+    security(("bearer" = ["operator"])))]
+pub async fn add_user(State(app): State<Arc<App>>, request: Request) -> Answer {
     let request = admit(&app, request, "user to be added").await?;
     let NewUser { name, uid, password } = read(&app, request).await?;
     let user = users::add(&app, &name, uid, Secret::new(password)).await?;
     Ok(json(StatusCode::CREATED, &user))
 }
 
-async fn set_password(
+/// Delete a user with everything that is theirs
+///
+/// Devices with their links and sessions, tokens, and what was granted to clients. Once begun it is
+/// done to the end; after a 202 ask again to know when.
+#[utoipa::path(delete, path = "/operator/v1/users/{name}", tag = "operators",
+    params(("name" = String, Path, description = "Name of the login, or the user's id")),
+    responses((status = 204, description = "Nothing is left"),
+              (status = 202, description = "It is under way"), failures::OfOperator),
+    security(("bearer" = ["operator"])))]
+pub async fn delete_user(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+    request: Request,
+) -> Answer {
+    admit(&app, request, "user to be deleted").await?;
+    let status = match users::delete(&app, &name).await? {
+        Deletion::Done => StatusCode::NO_CONTENT,
+        Deletion::UnderWay => StatusCode::ACCEPTED,
+    };
+    Ok(status.into_response())
+}
+
+/// Replace a password
+#[utoipa::path(post, path = "/operator/v1/users/{name}/password", tag = "operators",
+    params(("name" = String, Path, description = "Name of the login")),
+    request_body(content = NewPassword),
+    responses((status = 204, description = "Replaced"), failures::OfOperatorWithBody),
+    security(("bearer" = ["operator"])))]
+pub async fn set_password(
     State(app): State<Arc<App>>,
     Path(name): Path<String>,
     request: Request,
@@ -205,7 +282,12 @@ async fn set_password(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-async fn switch_user(
+/// Let a user log in, or not; who may not has no links either
+#[utoipa::path(post, path = "/operator/v1/users/{name}/{switch}", tag = "operators",
+    params(("name" = String, Path, description = "Name of the login"), ("switch" = String, Path, description = "`enable` or `disable`")),
+    responses((status = 204, description = "Done"), failures::OfOperator),
+    security(("bearer" = ["operator"])))]
+pub async fn switch_user(
     State(app): State<Arc<App>>,
     Path((name, switch)): Path<(String, String)>,
     request: Request,

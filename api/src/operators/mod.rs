@@ -9,7 +9,7 @@ pub mod command;
 pub mod http;
 pub mod users;
 
-pub use http::router;
+pub use http::routes;
 
 use shared::channel::message::{Failure, Reply};
 

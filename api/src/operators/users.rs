@@ -2,22 +2,25 @@
 
 use serde::{Deserialize, Serialize};
 use shared::channel::authorization::{AuthorizationCommand, LoginRecord, RegistryCommand};
-use shared::channel::message::Reply;
+use shared::channel::message::{Failure, Reply};
 use shared::ids::UserId;
 use shared::secret::Secret;
+use utoipa::ToSchema;
 
 use super::{Refusal, check_text, done, invalid, random};
 use crate::app::{App, Unfulfilled};
 use crate::oauth::login::{LOGIN_NAME_BYTES_MAX, normalised};
 use crate::oauth::password::{Busy, check_new};
 use crate::router::unix_now;
+use crate::shards::Unanswered;
 
 /// A user as operators see it: everything but the password's hash.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct UserView {
     /// Under which name they log in.
     pub name: String,
     /// Who they are to devices and partner clouds.
+    #[schema(value_type = String, format = "uuid")]
     pub uid: UserId,
     /// Whether they may log in.
     pub enabled: bool,
@@ -87,6 +90,43 @@ pub async fn set_enabled(app: &App, name: &str, enabled: bool) -> Result<(), Ref
         return Ok(());
     }
     done(app.ask_user(user, None, AuthorizationCommand::RevokeGrants).await?)
+}
+
+/// How far a deletion has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Deletion {
+    /// Nothing is left.
+    Done,
+    /// What is theirs goes, whoever waits for it or not.
+    UnderWay,
+}
+
+/// Deletes a user with everything that is theirs: devices with their links and sessions, tokens, and
+/// what was granted to clients. The login opens no more from the first moment, and goes last: as long
+/// as it is there, this can be asked for again. Who has no login is named by their id.
+pub async fn delete(app: &App, name: &str) -> Result<Deletion, Refusal> {
+    let user = match (read(app, name).await, name.trim().parse()) {
+        (Ok(login), _) => login.user,
+        (Err(Refusal::NotFound), Ok(user)) => user,
+        (Err(refusal), _) => return Err(refusal),
+    };
+    let logins: Vec<_> = list(app).await?.into_iter().filter(|login| login.uid == user).collect();
+    for login in logins.iter().filter(|login| login.enabled) {
+        set_enabled(app, &login.name, false).await?;
+    }
+    match app.ask_to_delete(user).await {
+        Ok(reply) => done(reply)?,
+        Err(Unfulfilled::Unanswered(Unanswered::TimedOut)) => return Ok(Deletion::UnderWay),
+        Err(unfulfilled) => return Err(unfulfilled.into()),
+    }
+    for login in logins {
+        match app.ask_registry(RegistryCommand::RemoveLogin { name: login.name }).await {
+            // Somebody else has asked for the same.
+            Err(Unfulfilled::Failed(Failure::NoSuchRecord)) => {}
+            removed => done(removed?)?,
+        }
+    }
+    Ok(Deletion::Done)
 }
 
 async fn hash(app: &App, password: Secret) -> Result<String, Refusal> {

@@ -84,6 +84,11 @@ impl DeviceTokens {
         }
     }
 
+    /// Whether a token has neither been used nor revoked.
+    pub fn is_known(&self, digest: &[u8; 32]) -> bool {
+        self.by_digest.contains_key(digest)
+    }
+
     /// Takes a token out.
     pub fn remove(&mut self, digest: &[u8; 32]) -> Option<DeviceTokenRecord> {
         let token = self.by_digest.remove(digest)?;

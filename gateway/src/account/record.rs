@@ -40,10 +40,10 @@ pub struct DeviceTokenRecord {
     pub expires: u64,
 }
 
-/// Row of a user that a Mediator has registered.
+/// Row of a user that a Mediator has registered, or that leaves.
 #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 pub struct UserRecord {
-    /// Seconds since 1970.
+    /// Seconds since 1970: since when it is so.
     pub created: u64,
 }
 
@@ -130,6 +130,22 @@ pub fn put_user(user: UserId, created: UnixTime) -> Write {
     Write { key, value: Some(UserRecord { created: created.0 }.to_bytes()) }
 }
 
+/// Removes a registered user.
+pub fn delete_user(user: UserId) -> Write {
+    let key = Key::new(PartitionId::of_user(user), Table::User, user.as_bytes());
+    Write { key, value: None }
+}
+
+/// Writes down that a user leaves.
+pub fn put_departure(user: UserId, begun: UnixTime) -> Write {
+    Write { key: departure_key(user), value: Some(UserRecord { created: begun.0 }.to_bytes()) }
+}
+
+/// The user has left.
+pub fn delete_departure(user: UserId) -> Write {
+    Write { key: departure_key(user), value: None }
+}
+
 /// Writes the claim of a user on a device id.
 pub fn put_claim(device: DeviceId, user: UserId) -> Write {
     Write { key: claim_key(device), value: Some(ClaimRecord { user }.to_bytes()) }
@@ -138,6 +154,10 @@ pub fn put_claim(device: DeviceId, user: UserId) -> Write {
 /// Removes the claim on a device id.
 pub fn delete_claim(device: DeviceId) -> Write {
     Write { key: claim_key(device), value: None }
+}
+
+fn departure_key(user: UserId) -> Key {
+    Key::new(PartitionId::of_user(user), Table::Departure, user.as_bytes())
 }
 
 fn device_key(user: UserId, device: DeviceId) -> Key {
@@ -173,7 +193,7 @@ pub fn parse_claim_key(rest: &[u8]) -> Result<DeviceId, UnreadableRecord> {
     rest.try_into().map(DeviceId::from_bytes).map_err(|_| UnreadableRecord)
 }
 
-/// The user id in a key of [`Table::User`].
+/// The user id in a key of [`Table::User`] or [`Table::Departure`].
 pub fn parse_user_key(rest: &[u8]) -> Result<UserId, UnreadableRecord> {
     rest.try_into().map(UserId::from_bytes).map_err(|_| UnreadableRecord)
 }

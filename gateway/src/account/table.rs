@@ -151,14 +151,23 @@ impl Accounts {
         let user = &mut self.users[device.user];
         user.devices.retain(|&other| other != key);
         user.links_version = user.links_version.wrapping_add(1);
-        if user.devices.is_empty() && !user.registered {
-            let hash = self.hasher.hash_one(user.id);
-            if let Ok(entry) = self.user_index.find_entry(hash, |&other| other == device.user) {
-                entry.remove();
-            }
-            self.users.remove(device.user);
+        if !user.registered {
+            let id = user.id;
+            self.forget_user(id);
         }
         Some(device)
+    }
+
+    /// Takes a user out who has no devices left, registered or not.
+    pub fn forget_user(&mut self, id: UserId) {
+        let Some(key) = self.user(id).filter(|&key| self.users[key].devices.is_empty()) else {
+            return;
+        };
+        let hash = self.hasher.hash_one(id);
+        if let Ok(entry) = self.user_index.find_entry(hash, |&other| other == key) {
+            entry.remove();
+        }
+        self.users.remove(key);
     }
 
     /// What the tokens of a device are derived from.

@@ -102,6 +102,12 @@ impl Codes {
         of_user.filter(|(_, digest)| self.by_digest[digest].expires > now.0).count()
     }
 
+    /// All codes of a user, whatever their state.
+    pub fn of_user(&self, user: UserId) -> impl Iterator<Item = [u8; 32]> {
+        let of_user = self.by_user.range((user, [0; 32])..=(user, [0xff; 32]));
+        of_user.map(|(_, digest)| *digest)
+    }
+
     /// Codes that have expired, the oldest first.
     pub fn expired(&self, now: UnixTime) -> impl Iterator<Item = (UserId, [u8; 32])> {
         let expired = self.by_expiry.range(..=(now.0, [0xff; 32]));

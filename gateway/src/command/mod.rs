@@ -69,6 +69,7 @@ impl Router {
             | Command::IssueDeviceToken { .. }
             | Command::ListDeviceTokens
             | Command::RemoveDevice { .. }
+            | Command::DeleteUser
             | Command::Authorization(_)
             | Command::Registry(_) => return Some(command),
         };

@@ -52,6 +52,10 @@ impl Shard {
         for gate in gates {
             self.reopen(gate);
         }
+        // A store that refuses is asked again after a while.
+        if done {
+            self.go_on_leaving();
+        }
     }
 
     fn make(&mut self, change: Change, done: bool) {
@@ -114,6 +118,9 @@ impl Shard {
                     if done { Reply::Done } else { Reply::Failed(Failure::StoreUnavailable) };
                 self.router.reply(caller.channel, caller.request, reply);
             }
+            Change::DepartureBegun(user) => self.departure_begun(user, done),
+            Change::Cleared { user, tokens, edits } => self.cleared(user, &tokens, edits, done),
+            Change::Departed(user) => self.departed(user, done),
             Change::Authorization { edits, answer } => self.edits_committed(edits, answer, done),
         }
     }

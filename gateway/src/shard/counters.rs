@@ -21,6 +21,8 @@ pub struct Counters {
     pub refreshes: u64,
     /// Accounts removed.
     pub sign_offs: u64,
+    /// Users who were deleted with everything that was theirs.
+    pub users_deleted: u64,
     /// Publishes that changed something.
     pub publishes: u64,
     /// Discoveries.
@@ -52,7 +54,7 @@ pub struct Counters {
 }
 
 /// Names of the counters, in the order of [`Counters::values`].
-pub const NAMES: [&str; 20] = [
+pub const NAMES: [&str; 21] = [
     "accepted",
     "handshakes",
     "sessions",
@@ -60,6 +62,7 @@ pub const NAMES: [&str; 20] = [
     "sign_ins",
     "refreshes",
     "sign_offs",
+    "users_deleted",
     "publishes",
     "discoveries",
     "forwards",
@@ -86,6 +89,7 @@ impl Counters {
             self.sign_ins,
             self.refreshes,
             self.sign_offs,
+            self.users_deleted,
             self.publishes,
             self.discoveries,
             self.forwards,

@@ -182,6 +182,9 @@ impl Shard {
         self.router.expire_requests();
         self.expire_device_tokens();
         self.expire_grants();
+        if self.departures.due().is_some_and(|due| due <= self.now.instant) {
+            self.go_on_leaving();
+        }
         self.renew_ticket_key();
         self.expire_links();
         self.tell_link_observers();

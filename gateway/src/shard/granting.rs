@@ -163,6 +163,9 @@ impl Shard {
 
     fn issue_code(&mut self, to: ReplyTo, issue: Issue) -> Result<(), Failure> {
         let Issue { user, client, redirect_uri, scopes, challenge, lifetime_secs } = issue;
+        if self.departures.has(user) {
+            return Err(Failure::Overloaded);
+        }
         if client.len() > CLIENT_ID_BYTES_MAX || redirect_uri.len() > REDIRECT_URI_BYTES_MAX {
             return Err(Failure::RecordTooLarge);
         }

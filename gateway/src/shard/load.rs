@@ -50,6 +50,10 @@ impl Shard {
                 let (user, digest) = record::parse_token_key(key)?;
                 self.device_tokens.insert(user, digest, DeviceTokenRecord::from_bytes(value)?);
             }
+            Table::Departure => {
+                UserRecord::from_bytes(value)?;
+                self.departures.load(record::parse_user_key(key)?, self.now.instant);
+            }
             Table::TicketKey => {
                 let key = TicketKey::from_stored(&self.store_key, key, value)?;
                 self.ticketing.load(key);

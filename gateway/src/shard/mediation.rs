@@ -69,6 +69,14 @@ impl Shard {
     /// The commands that change accounts.
     pub(super) fn on_account_command(&mut self, caller: Caller, command: Command) {
         let user = caller.user;
+        if matches!(command, Command::DeleteUser) {
+            let to = ReplyTo { channel: caller.channel, request: caller.request };
+            return self.delete_user(to, user);
+        }
+        // Nothing begins for somebody who leaves.
+        if self.departures.has(user) {
+            return self.fail(caller, Failure::Overloaded);
+        }
         let gate = match &command {
             Command::RegisterMediator => Gate::User(user),
             Command::RemoveDevice { device } => Gate::Account(user, *device),
@@ -78,6 +86,7 @@ impl Shard {
             | Command::ReadDevice { .. }
             | Command::Retrieve { .. }
             | Command::Update { .. }
+            | Command::DeleteUser
             | Command::Authorization(_)
             | Command::Registry(_) => {
                 unreachable!("these commands are carried out elsewhere")
@@ -145,7 +154,8 @@ impl Shard {
         let user = caller.user;
         let most = self.router.limits.single_use_tokens_per_user_max;
         let outstanding = self.device_tokens.of_user(user).take(most).count();
-        if outstanding >= most || self.check_commits().is_err() {
+        let leaves = self.departures.has(user);
+        if leaves || outstanding >= most || self.check_commits().is_err() {
             return self.fail(caller, Failure::Overloaded);
         }
         let mut random = [0; 32];

@@ -20,6 +20,7 @@ pub mod claims;
 mod commits;
 pub mod counters;
 pub mod deadlines;
+mod departures;
 mod dispatch;
 mod draining;
 mod ends;
@@ -70,6 +71,7 @@ pub use settings::Settings;
 use agenda::Agenda;
 use claims::Claims;
 use deadlines::Deadlines;
+use departures::Departures;
 use draining::Drain;
 use expiry::Expiries;
 use pacing::Pacing;
@@ -122,6 +124,7 @@ pub struct Shard {
     signed_off: SignedOff,
     ticketing: Ticketing,
     expiries: Expiries,
+    departures: Departures,
     link_observers: LinkObservers,
     pacing: Pacing,
     /// Who is closed then, unless it mends what was wrong.
@@ -184,6 +187,7 @@ impl Shard {
             signed_off: SignedOff::default(),
             ticketing: Ticketing::default(),
             expiries: Expiries::default(),
+            departures: Departures::default(),
             link_observers: LinkObservers::default(),
             pacing: Pacing::new(now.instant),
             repairs: Agenda::default(),
@@ -258,6 +262,7 @@ impl Shard {
             draining,
             self.ticketing.due(),
             self.expiries.due(),
+            self.departures.due(),
             self.repairs.next(),
             self.link_observers.next(),
             self.pacing.due(),

@@ -199,6 +199,8 @@ impl Shard {
                 let failed = Reply::Failed(Failure::StoreUnavailable);
                 self.router.reply(caller.channel, caller.request, failed);
             }
+            // Whoever waits for the departure is told when all of it is done.
+            (Remover::Departure, _) => {}
             (Remover::Peer(shard, transaction), done) => {
                 let outcome = if done { EvictOutcome::Gone } else { EvictOutcome::Busy };
                 let transaction = *transaction;
@@ -221,7 +223,7 @@ impl Shard {
         self.signed_off.remember(device, &access, until);
         let keep = match by {
             Remover::Device(requester) => Some(requester.connection),
-            Remover::Command(_) | Remover::Peer(..) => None,
+            Remover::Command(_) | Remover::Peer(..) | Remover::Departure => None,
         };
         let owner = self.router.accounts[key].user;
         self.forget_device(key, keep);

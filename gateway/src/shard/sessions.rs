@@ -155,6 +155,15 @@ impl Shard {
     pub(super) fn on_sign_up_claimed(&mut self, sign_up: SignUp, outcome: ClaimOutcome) {
         let connection = sign_up.requester.connection;
         match outcome {
+            // The user is being deleted, or was since the sign-up began.
+            ClaimOutcome::Granted if !self.is_still_wanted(&sign_up) => {
+                let (device, user) = (sign_up.device, sign_up.user);
+                self.refuse_sign_up(&sign_up, &Reject::unavailable("try again"));
+                if self.router.accounts.device_of_user(user, device).is_none() {
+                    let to = self.placement.shard_of_device(device);
+                    self.tell(to, PeerMessage::Unclaim { device, user });
+                }
+            }
             ClaimOutcome::Granted => self.commit_sign_up(sign_up),
             ClaimOutcome::OwnedByAnother => {
                 let text = "the device belongs to somebody else";
@@ -166,6 +175,10 @@ impl Shard {
             }
         }
         self.router.wire.request_ended(connection);
+    }
+
+    fn is_still_wanted(&self, sign_up: &SignUp) -> bool {
+        !self.departures.has(sign_up.user) && self.device_tokens.is_known(&sign_up.digest)
     }
 
     fn commit_sign_up(&mut self, sign_up: SignUp) {

@@ -149,6 +149,19 @@ pub enum Change {
         /// Who asked for it.
         caller: Caller,
     },
+    /// It is written down that a user leaves.
+    DepartureBegun(UserId),
+    /// Tokens, codes and grants of a user who leaves are gone.
+    Cleared {
+        /// Who leaves.
+        user: UserId,
+        /// Single-use tokens, by digest.
+        tokens: Vec<[u8; 32]>,
+        /// Codes and grants.
+        edits: Vec<Edit>,
+    },
+    /// A user has left.
+    Departed(UserId),
     /// Codes, grants, or records of the cloud have changed.
     Authorization {
         /// How.
@@ -174,7 +187,10 @@ impl Change {
             | Self::Refresh { requester, .. }
             | Self::Links { requester, .. }
             | Self::Remove { by: Remover::Device(requester), .. } => Some(requester),
-            Self::Remove { by: Remover::Command(_) | Remover::Peer(..), .. }
+            Self::Remove {
+                by: Remover::Command(_) | Remover::Peer(..) | Remover::Departure,
+                ..
+            }
             | Self::Noted
             | Self::Expired { .. }
             | Self::Claim { .. }
@@ -183,6 +199,9 @@ impl Change {
             | Self::TicketKey(_)
             | Self::TokensExpired(_)
             | Self::User { .. }
+            | Self::DepartureBegun(_)
+            | Self::Cleared { .. }
+            | Self::Departed(_)
             | Self::Authorization { .. } => None,
         }
     }
@@ -196,6 +215,8 @@ pub enum Remover {
     Command(Caller),
     /// The shard of the device id, for another user.
     Peer(ShardId, u64),
+    /// Its user leaves.
+    Departure,
 }
 
 struct Staged {

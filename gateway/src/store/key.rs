@@ -31,6 +31,8 @@ pub enum Table {
     Claim = 0x12,
     /// An outstanding single-use token. Key: user id, digest.
     DeviceToken = 0x13,
+    /// A user who is being deleted: what is theirs goes first. Key: user id.
+    Departure = 0x14,
     /// The links of a device. Key: user id, device id.
     Directory = 0x20,
     /// The last representations seen of a device's observed resources. Key: user id, device id, link.
@@ -55,12 +57,13 @@ pub enum Table {
 
 impl Table {
     /// All tables in the order of their numbers.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Meta,
         Self::User,
         Self::Device,
         Self::Claim,
         Self::DeviceToken,
+        Self::Departure,
         Self::Directory,
         Self::Representation,
         Self::Subscription,

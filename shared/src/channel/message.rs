@@ -99,6 +99,9 @@ pub enum Command {
         /// Which.
         device: DeviceId,
     },
+    /// Deletes the user with everything that is theirs: [`Reply::Done`] when nothing is left. Whether
+    /// anybody still waits or not, it is done to the end.
+    DeleteUser,
     /// About codes and grants.
     Authorization(AuthorizationCommand),
     /// About clients, logins and signing keys; to partition 0.

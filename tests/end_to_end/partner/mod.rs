@@ -3,6 +3,7 @@
 
 mod bearer;
 mod devices;
+mod docs;
 mod general;
 mod linking;
 mod operators;

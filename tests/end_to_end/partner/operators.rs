@@ -1,9 +1,14 @@
 //! What operators do, over HTTPS and from the command line.
 
+use std::process::{Command, Output};
+
 use hyper::Method;
 use serde_json::{Value, json};
-use tests::browser::{Browser, authorization, link, token};
-use tests::processes::{Setup, TestCloud};
+use tests::browser::{Browser, authorization, code, link, redeem, token};
+use tests::processes::{Setup, TestCloud, binaries};
+use tests::scripted::{Says, Scripted};
+
+const LIGHT: &str = "00000000-0000-4000-8000-00000000000a";
 
 #[test]
 fn operators_register_replace_and_switch_off() {
@@ -52,5 +57,96 @@ fn operators_register_replace_and_switch_off() {
     let browser = Browser::new(&rest);
     let page = browser.open(authorization(&partner, &[])).is(200);
     browser.log_in(&page, &partner.login, &partner.password).is(403);
+    cloud.stop();
+}
+
+/// Runs `ocf-api` with these words, as operators do.
+fn command(cloud: &TestCloud, words: &[&str]) -> Output {
+    let config = cloud.cloud.installation.path("api.toml");
+    let mut command = Command::new(&binaries().api);
+    command.arg("--config").arg(config).args(words).output().unwrap()
+}
+
+#[test]
+fn a_user_is_deleted_with_everything_that_is_theirs() {
+    let mut cloud = TestCloud::start(Setup { users: 2, ..Setup::default() });
+    let (rest, partner, operator) = (cloud.rest(), cloud.partner(), cloud.operator_token());
+    let light = Scripted::online(&cloud, LIGHT, &[("/x", Says::json(&json!({ "value": 1 })))]);
+    let (access, refresh) = link(&rest, &partner);
+    rest.get(light.path("/x")).token(&access).send().is(200);
+    let unused = code(&rest, &partner, &[]);
+    rest.post("/api/v1/mediator/devices").token(&cloud.token()).send().is(201);
+
+    let deleted = command(&cloud, &["users", "delete", "demo"]);
+    assert!(deleted.status.success(), "{deleted:?}");
+    for token in [&*access, &*cloud.token()] {
+        let list = rest.get("/api/v1/devices").token(token).send();
+        // The token of the credentials file is the operator's to take out.
+        assert!(list.status == 401 || list.text() == "[]", "{}", list.text());
+    }
+    rest.get(light.path("/x")).token(&cloud.token()).send().is_problem(404);
+    let fields = [("grant_type", "refresh_token"), ("refresh_token", &*refresh)];
+    token(&rest, &partner, &fields).is(400);
+    redeem(&rest, &partner, &unused).is(400);
+    let outstanding = rest.get("/api/v1/mediator/devices").token(&cloud.token()).send();
+    assert_eq!(outstanding.is(200).text(), "[]");
+    let all = rest.get("/operator/v1/users").token(&operator).send().is(200);
+    assert_eq!(all.text(), "[]");
+    let browser = Browser::new(&rest);
+    let page = browser.open(authorization(&partner, &[])).is(200);
+    browser.log_in(&page, &partner.login, &partner.password).is(403);
+    let again = command(&cloud, &["users", "delete", "demo"]);
+    assert!(!again.status.success());
+    assert!(String::from_utf8_lossy(&again.stderr).contains("there is none of this name"));
+
+    cloud.kill_gateway();
+    cloud.start_gateway();
+    cloud.wait_until("the api has found it", |cloud| {
+        cloud.rest().get("/readyz").send().status == 200
+    });
+    let rest = cloud.rest();
+    rest.get(light.path("/x")).token(&cloud.token()).send().is_problem(404);
+    // The same over HTTPS, for a user without a login.
+    let uid = cloud.cloud.facts().uid.to_string();
+    let _light = Scripted::online(&cloud, LIGHT, &[("/x", Says::Nothing)]);
+    let delete = |name: &str| {
+        rest.ask(Method::DELETE, format!("/operator/v1/users/{name}")).token(&operator).send()
+    };
+    delete(&uid).is(204);
+    rest.get(light.path("/x")).token(&cloud.token()).send().is_problem(404);
+    delete("nobody").is_problem(404);
+    rest.ask(Method::DELETE, format!("/operator/v1/users/{uid}"))
+        .token(&cloud.token())
+        .send()
+        .is_problem(403);
+    cloud.stop();
+}
+
+#[test]
+fn a_deletion_goes_on_after_a_power_cut() {
+    let mut cloud = TestCloud::start(Setup { devices: 200, ..Setup::default() });
+    cloud.start_swarm(100);
+    // The swarm would sign up again, if it could.
+    cloud.stop_swarm();
+    let operator = cloud.operator_token();
+    let uid = cloud.cloud.facts().uid.to_string();
+    let path = format!("/operator/v1/users/{uid}");
+    let deleting = std::thread::spawn({
+        let rest = cloud.rest();
+        let (path, operator) = (path.clone(), operator.clone());
+        move || rest.ask(Method::DELETE, path).token(&operator).send().status.as_u16()
+    });
+    cloud.kill_gateway();
+    let answered = deleting.join().unwrap();
+    assert!([202, 204, 503].contains(&answered), "{answered}");
+    cloud.start_gateway();
+    let rest = cloud.rest();
+    cloud.wait_until("it is done", |_| {
+        let deleted = rest.ask(Method::DELETE, &*path).token(&operator).send();
+        assert!([202, 204, 503].contains(&deleted.status.as_u16()), "{}", deleted.text());
+        deleted.status == 204
+    });
+    let list = rest.get("/api/v1/devices").token(&cloud.token()).send().is(200);
+    assert_eq!(list.text(), "[]");
     cloud.stop();
 }

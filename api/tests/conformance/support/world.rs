@@ -229,6 +229,10 @@ impl World {
             Command::IssueDeviceToken { device } => state.issue(user, device),
             Command::ListDeviceTokens => Ok(Reply::DeviceTokens(state.tokens_of(user))),
             Command::RemoveDevice { device } => state.remove(user, device),
+            Command::DeleteUser => {
+                state.users.remove(&user);
+                Ok(Reply::Done)
+            }
             // The authorization server is tested with the real gateway.
             Command::Authorization(_) | Command::Registry(_) => Err(Failure::StoreUnavailable),
         };

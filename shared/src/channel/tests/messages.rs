@@ -54,6 +54,7 @@ fn any_command() -> impl Strategy<Value = Command> {
         option::of(device()).prop_map(|device| Command::IssueDeviceToken { device }),
         Just(Command::ListDeviceTokens),
         device().prop_map(|device| Command::RemoveDevice { device }),
+        Just(Command::DeleteUser),
         (text(), text(), option::of(any::<[u8; 32]>())).prop_map(|(code, client, challenge)| {
             Command::Authorization(AuthorizationCommand::RedeemCode {
                 code: Secret::new(code),
