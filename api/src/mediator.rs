@@ -115,7 +115,8 @@ pub async fn issue_token(asked: Asked, body: Body) -> Result<Response, Problem> 
     let body = asked.read(body).await?;
     let request = match body_type {
         _ if body.is_empty() => TokenRequest::default(),
-        Some(MediaType::Json) => serde_json::from_slice(&body)
+        Some(MediaType::Json) => serde_json::from_slice::<Option<TokenRequest>>(&body)
+            .map(Option::unwrap_or_default)
             .map_err(|_| Problem::bad_request("the body is not {\"di\": \"<UUID>\"} or {}"))?,
         _ => return Err(Problem::unsupported_media_type("application/json")),
     };

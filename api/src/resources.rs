@@ -25,7 +25,8 @@ const CBOR_FORMATS: [u16; 2] = [10_000, 60];
 /// The device is asked.
 #[utoipa::path(get, path = "/api/v1/devices/{di}/{href}", tag = "devices",
     params(("di" = String, Path, format = "uuid", description = "Device id"),
-           ("href" = String, Path, description = "The rest of a link's `href`; it may have several segments"),
+           ("href" = String, Path, pattern = r"^[^\x00-\x1F\x7F/]*[^\x00-\x1F\x7F/.][^\x00-\x1F\x7F/]*$",
+            description = "The rest of a link's `href`. It may have several segments, with slashes between them that are not encoded: that is more than OpenAPI can say"),
            ("if" = Option<String>, Query, description = "One of the link's interfaces (an extension)",
             min_length = 1, max_length = 64)),
     responses((status = 200, description = "What the device says",
@@ -49,7 +50,8 @@ pub async fn retrieve(asked: Asked, device: DeviceId, href: Href) -> Result<Resp
 /// update may still have happened.
 #[utoipa::path(post, path = "/api/v1/devices/{di}/{href}", tag = "devices",
     params(("di" = String, Path, format = "uuid", description = "Device id"),
-           ("href" = String, Path, description = "The rest of a link's `href`; it may have several segments"),
+           ("href" = String, Path, pattern = r"^[^\x00-\x1F\x7F/]*[^\x00-\x1F\x7F/.][^\x00-\x1F\x7F/]*$",
+            description = "The rest of a link's `href`. It may have several segments, with slashes between them that are not encoded: that is more than OpenAPI can say"),
            ("if" = Option<String>, Query, description = "One of the link's interfaces (an extension)",
             min_length = 1, max_length = 64)),
     request_body(content((Content = "application/json"), (Vec<u8> = "application/vnd.ocf+cbor"))),

@@ -8,6 +8,8 @@ mod general;
 mod linking;
 mod operators;
 mod resources;
+mod schemas;
+mod schemathesis;
 mod time;
 mod updates;
 
