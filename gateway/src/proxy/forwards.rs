@@ -11,6 +11,7 @@ use crate::account::DeviceKey;
 use crate::connection::ConnectionId;
 use crate::connection::exchanges::ExchangeKey;
 use crate::reject::Reject;
+use crate::seeded::{Bug, is_planted};
 use crate::shard::wire::TooLarge;
 
 /// Why a device cannot be asked.
@@ -123,7 +124,15 @@ impl Router {
     ) -> Result<ExchangeKey, NotSent> {
         let peer = self.wire.connections.get_mut(connection).ok_or(NotSent::Offline)?;
         let (key, token) = self.exchanges.open(connection, &mut peer.exchanges, purpose, until);
-        match self.wire.write_bounded(connection, |out| write(out, token)) {
+        let twice = is_planted(Bug::RequestsGoTwice);
+        let written = self.wire.write_bounded(connection, |out| {
+            let start = out.len();
+            write(out, token);
+            if twice {
+                out.extend_from_within(start..);
+            }
+        });
+        match written {
             Ok(()) => {
                 self.accounts[device].traffic.in_flight += 1;
                 Ok(key)
