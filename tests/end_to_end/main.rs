@@ -3,9 +3,9 @@
 
 mod demo;
 mod interop;
-mod linking;
 mod main_job;
 mod pages;
+mod partner;
 mod refused_starts;
 mod reloads;
 mod restarts;

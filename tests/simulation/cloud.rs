@@ -25,6 +25,9 @@ use crate::certificates::{CLOUD, Pki};
 use crate::socket::{Node, Socket};
 use crate::world::{ENDPOINT, Seeded};
 
+/// Most commits that end together.
+const GROUP_MAX: u64 = 64;
+
 /// The wall clock at the first step.
 pub(super) const UNIX_AT_START: UnixTime = UnixTime(1_800_000_000);
 
@@ -255,7 +258,7 @@ impl Simulation {
     }
 
     fn enter_commit(&mut self) {
-        if self.cloud.committing || self.cloud.disk.waiting() == 0 {
+        if self.cloud.committing || self.cloud.disk.is_idle() {
             return;
         }
         self.cloud.committing = true;
@@ -267,6 +270,14 @@ impl Simulation {
 
     pub(super) fn end_commit(&mut self) {
         self.cloud.committing = false;
+        // One fsync for many.
+        for _ in 0..self.dice.between(1, GROUP_MAX) {
+            self.end_one_commit();
+        }
+        self.enter_commit();
+    }
+
+    fn end_one_commit(&mut self) {
         let Some(Waiting { shard, commit, batch }) = self.cloud.disk.take() else { return };
         let outcome = if self.dice.happens(self.rate(Fault::Refusal)) {
             gateway::store::CommitOutcome::Refused
@@ -280,7 +291,6 @@ impl Simulation {
             self.model.acknowledged(&batch, self.step);
         }
         self.feed(shard.index(), Input::Committed { commit, outcome });
-        self.enter_commit();
     }
 
     /// A batch becomes durable.

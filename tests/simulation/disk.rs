@@ -33,6 +33,10 @@ impl Disk {
         self.waiting.pop_front()
     }
 
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     pub(super) fn waiting(&self) -> usize {
         self.waiting.len()
     }

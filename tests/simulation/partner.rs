@@ -76,6 +76,7 @@ impl Simulation {
 
     fn issue_token(&mut self, number: usize, peer: usize) {
         self.peers[peer].wants_token = false;
+        self.peers[peer].awaits_token = true;
         let device = (self.dice.below(3) > 0).then_some(self.peers[peer].di);
         let command = Command::IssueDeviceToken { device };
         self.command(number, self.peers[peer].user, command, Some(peer));
@@ -160,6 +161,7 @@ impl Simulation {
         let commanded = self.partners[number].commands.remove(&envelope.request);
         let Some(Commanded { user, peer: Some(peer), .. }) = commanded else { return };
         self.tell(format_args!("partner {number} hears {:?}", failure(&envelope.reply)));
+        self.peers[peer].awaits_token = false;
         if self.peers[peer].user != user || self.peers[peer].retired {
             return;
         }
@@ -200,6 +202,7 @@ impl Simulation {
         let next = Partner::new(self.channels);
         let Partner { channel, commands, .. } = std::mem::replace(&mut self.partners[number], next);
         for peer in commands.values().filter_map(|commanded| commanded.peer) {
+            self.peers[peer].awaits_token = false;
             self.peers[peer].wants_token = true;
         }
         channel

@@ -62,6 +62,8 @@ pub(super) struct Peer {
     pub(super) token: Option<String>,
     /// It has no token and no account.
     pub(super) wants_token: bool,
+    /// Somebody is getting it one.
+    pub(super) awaits_token: bool,
     pub(super) stored: Option<Stored>,
     pub(super) link: Option<LinkId>,
     pub(super) session: Session,
@@ -85,6 +87,7 @@ impl Peer {
             user,
             token: None,
             wants_token: true,
+            awaits_token: false,
             stored: None,
             link: None,
             session: Session::Out,
@@ -146,7 +149,7 @@ impl Simulation {
     fn connect(&mut self, number: usize) {
         let peer = &self.peers[number];
         if peer.stored.is_none() && peer.token.is_none() {
-            self.peers[number].wants_token = true;
+            self.peers[number].wants_token = !self.peers[number].awaits_token;
         } else if self.cloud.is_up() {
             let link = self.open(number);
             self.peers[number].link = Some(link);
