@@ -13,7 +13,7 @@
 //!
 //! [`shard::Shard`] is the whole core of one CPU core: it opens no sockets, reads no clock, draws no
 //! random numbers. `io` (feature `io`) is the shell. Reading order: [`shard`], [`connection`],
-//! [`account`], [`directory`], [`proxy`], [`observe`], [`authorization`], [`command`], [`store`], then `io`.
+//! [`account`], [`directory`], [`proxy`], [`blockwise`], [`observe`], [`authorization`], [`command`], [`store`], then `io`.
 //!
 //! Invariants: a user lives on exactly one shard; no request crosses from one user to another
 //! ([`account::Accounts::device_of`] is the wall); a change is seen only when it is durable
@@ -21,6 +21,7 @@
 
 pub mod account;
 pub mod authorization;
+pub mod blockwise;
 pub mod command;
 pub mod config;
 pub mod connection;
@@ -30,6 +31,7 @@ pub mod limits;
 pub mod observe;
 pub mod proxy;
 pub mod reject;
+pub mod seeded;
 pub mod session;
 pub mod shard;
 pub mod slab;

@@ -23,6 +23,7 @@ use crate::proxy::answers::passable;
 use crate::proxy::translate::{self, Audience, BadAnswer, ClientLeg, client_format};
 use crate::proxy::{Purpose, Router, Unanswered};
 use crate::reject::Reject;
+use crate::seeded::{Bug, is_planted};
 use crate::shard::wire::{Requester, TooLarge};
 
 pub use registrations::{Latest, Observations, Observer, ObserverKey, Upstream, UpstreamKey};
@@ -235,6 +236,9 @@ impl Router {
         let mut next = self.observations.upstream(key).observers;
         while let Some(observer) = next {
             next = self.observations.observer(observer).next_of_upstream();
+            if is_planted(Bug::OneObserverIsTold) {
+                next = None;
+            }
             let client = self.observations.observer(observer).client;
             // Who is behind with reading gets the newest state later: it is state, not events.
             if is_kept && self.wire.is_slow(client) {
@@ -256,7 +260,7 @@ impl Router {
         let device = self.accounts[device].id;
         match client_format(response.content_format, leg.accept) {
             Ok(format) => {
-                let written = self.wire.write_bounded(client, |out| {
+                let written = self.wire.respond(client, leg.token, |out| {
                     translate::response(out, device, response, &leg, format);
                 });
                 self.end_if_too_large(key, &requester, written);
@@ -275,7 +279,7 @@ impl Router {
         let device = self.accounts[device].id;
         match client_format(response.content_format, leg.accept) {
             Ok(format) => {
-                let written = self.wire.write_bounded(observer.client, |out| {
+                let written = self.wire.respond(observer.client, observer.token, |out| {
                     translate::response(out, device, response, &leg, format);
                 });
                 if let Err(too_large) = written {
@@ -298,7 +302,7 @@ impl Router {
         let upstream = observer.upstream;
         let Some(latest) = self.observations.upstream(upstream).latest.as_ref() else { return };
         let format = client_format(latest.format, leg.accept).unwrap_or(latest.format);
-        let written = self.wire.write_bounded(client, |out| {
+        let written = self.wire.respond(client, leg.token, |out| {
             translate::kept_response(out, &leg, latest.code, format, &latest.body);
         });
         self.end_if_too_large(key, &requester, written);
@@ -344,7 +348,7 @@ impl Router {
         self.drop_observer(observer);
         let Some(latest) = latest else { return Deregistered::PlainGet };
         let format = client_format(latest.format, leg.accept).unwrap_or(latest.format);
-        let written = self.wire.write_bounded(client, |out| {
+        let written = self.wire.respond(client, leg.token, |out| {
             translate::kept_response(out, &leg, latest.code, format, &latest.body);
         });
         if let Err(too_large) = written {
@@ -353,11 +357,17 @@ impl Router {
         Deregistered::Ended
     }
 
-    /// Ends all observations of a client that is gone or has signed out.
+    /// Ends all observations of a client that is gone or has signed out. One that has had no answer to
+    /// its registration yet gets one: it may stay connected.
     pub fn drop_client(&mut self, client: ConnectionId) {
         while let Some(observer) =
             self.wire.connections.get(client).and_then(|connection| connection.observations)
         {
+            let known = self.observations.observer(observer);
+            if !known.is_answered() {
+                let requester = known.requester();
+                self.wire.refuse(&requester, &Reject::unavailable("the session has ended"));
+            }
             self.drop_observer(observer);
         }
     }
@@ -409,6 +419,7 @@ impl Router {
         };
         let until = self.now + self.timers.request;
         let token = self.exchanges.token(exchange);
+        self.asked.forget(exchange);
         self.exchanges.replace(exchange, Purpose::Absorb { device }, until);
         if was_running {
             let in_flight = &mut self.accounts[device].traffic.in_flight;

@@ -10,6 +10,7 @@ use crate::account::DeviceKey;
 use crate::connection::ConnectionId;
 use crate::connection::exchanges::ExchangeKey;
 use crate::reject::Reject;
+use crate::seeded::{Bug, is_planted};
 use crate::session::Session;
 use crate::shard::wire::Requester;
 
@@ -26,12 +27,25 @@ impl Router {
         response: &Response<'_>,
     ) -> bool {
         let Some(key) = self.exchanges.find(connection, token) else { return false };
+        match self.asked.knows(key) {
+            true => self.respond_in_blocks(key, connection, response),
+            false => self.respond_whole(key, connection, response),
+        }
+        true
+    }
+
+    /// A device responds with all that it has to say. The exchange is one with this connection.
+    pub(super) fn respond_whole(
+        &mut self,
+        key: ExchangeKey,
+        connection: ConnectionId,
+        response: &Response<'_>,
+    ) {
         // An observation keeps its exchange; everything else ends with its response.
         if let Some(Purpose::Observe(upstream)) = self.exchanges.get(key).map(|e| &e.purpose) {
-            self.notified(*upstream, response);
-            return true;
+            return self.notified(*upstream, response);
         }
-        let Some(purpose) = self.close_exchange(key, connection) else { return false };
+        let Some(purpose) = self.close_exchange(key, connection) else { return };
         let device = match purpose {
             Purpose::Forward(forward) => {
                 self.answer_client(&forward, response);
@@ -51,11 +65,14 @@ impl Router {
                 self.joined(observer, serial, response);
                 device
             }
+            Purpose::Rest { device, observed } => {
+                self.rest_has_come(connection, observed, response);
+                device
+            }
             Purpose::Absorb { device } => device,
             Purpose::Observe(_) => unreachable!("observations were sorted out above"),
         };
         self.make_room(device);
-        true
     }
 
     fn answer_client(&mut self, forward: &Forward, response: &Response<'_>) {
@@ -68,11 +85,14 @@ impl Router {
         match passable(response, forward.accept) {
             Ok(format) => {
                 let leg = ClientLeg { token: forward.token, accept: forward.accept, observe: None };
-                let written = self.wire.write_bounded(forward.client, |out| {
+                let written = self.wire.respond(forward.client, forward.token, |out| {
                     translate::response(out, device, response, &leg, format);
                 });
                 if let Err(too_large) = written {
                     self.wire.refuse_too_large(&requester, too_large);
+                }
+                if is_planted(Bug::AnswersComeTwice) {
+                    self.wire.refuse(&requester, &Unanswered::BadAnswer.into());
                 }
             }
             Err(BadAnswer) => self.wire.refuse(&requester, &Unanswered::BadAnswer.into()),
@@ -113,6 +133,9 @@ impl Router {
         match purpose {
             Purpose::Forward(forward) => {
                 self.wire.request_ended(forward.client);
+                if why == Unanswered::TimedOut && is_planted(Bug::TimeoutsAreSilent) {
+                    return;
+                }
                 self.wire.refuse(&forward.requester(), &Reject::from(why));
             }
             Purpose::Command { channel, request, .. } => {
@@ -121,7 +144,7 @@ impl Router {
             Purpose::Fetch { gather, device, .. } => self.fetched(gather, device),
             Purpose::Observe(upstream) => self.end_upstream(upstream, &Reject::from(why)),
             Purpose::Join { observer, serial, .. } => self.not_joined(observer, serial, why),
-            Purpose::Absorb { .. } => {}
+            Purpose::Rest { .. } | Purpose::Absorb { .. } => {}
         }
     }
 
@@ -143,7 +166,7 @@ impl Router {
     }
 
     /// Ends a request that gets no response, or none that is one.
-    fn give_up(&mut self, key: ExchangeKey, why: Unanswered) {
+    pub(super) fn give_up(&mut self, key: ExchangeKey, why: Unanswered) {
         let Some(exchange) = self.exchanges.get(key) else { return };
         // The device may have registered the observation all the same: it is told to forget it.
         if let Purpose::Observe(upstream) = exchange.purpose {

@@ -5,6 +5,7 @@
 //! on both, [`projection`] the last representations that were seen.
 
 pub mod answers;
+mod blocks;
 pub mod forwards;
 pub mod projection;
 pub mod translate;
@@ -16,6 +17,7 @@ use shared::coap::{ResponseType, Token};
 use shared::time::Instant;
 
 use crate::account::{Accounts, DeviceKey};
+use crate::blockwise::Asked;
 use crate::command::gather::{GatherKey, Gathers};
 use crate::config::{Limits, Timers};
 use crate::connection::ConnectionId;
@@ -63,6 +65,13 @@ pub enum Purpose {
         /// The device that was asked.
         device: DeviceKey,
     },
+    /// The rest of a notification of which the first block has come.
+    Rest {
+        /// The device that was asked.
+        device: DeviceKey,
+        /// The token of the observation.
+        observed: Token,
+    },
     /// Nobody waits for the answer.
     Absorb {
         /// The device that was asked.
@@ -78,6 +87,7 @@ impl Purpose {
             Self::Command { device, .. }
             | Self::Fetch { device, .. }
             | Self::Join { device, .. }
+            | Self::Rest { device, .. }
             | Self::Absorb { device } => Some(*device),
             Self::Observe(_) => None,
         }
@@ -130,6 +140,8 @@ pub struct Router {
     pub wire: Wire,
     /// Requests of ours awaiting responses.
     pub exchanges: Exchanges,
+    /// Those of them that are asked or answered in blocks.
+    pub asked: Asked,
     /// Users and devices.
     pub accounts: Accounts,
     /// Who observes what.

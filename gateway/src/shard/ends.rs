@@ -9,16 +9,16 @@ use crate::account::DeviceKey;
 use crate::connection::close::Closing;
 use crate::connection::signaling::PING_TOKEN;
 use crate::connection::tls::Transport;
-use crate::connection::{CloseReason, ConnectionId, Phase};
+use crate::connection::{CloseReason, Connection, ConnectionId, Phase};
 use crate::limits::{FLUSH, LINGER, PONG, REPAIR, SEND, TOKEN_GRACE};
 use crate::proxy::Unanswered;
+use crate::seeded::{Bug, is_planted};
 use crate::session::Session;
 
 impl Shard {
     /// Ends a connection in good order: what is queued goes out, then the TLS goodbye, then the end.
     pub(super) fn finish(&mut self, id: ConnectionId, reason: CloseReason) {
-        let phase = self.router.wire.connections.get(id).map(|connection| connection.phase);
-        if let None | Some(Phase::Closing { when_sent: true, .. }) = phase {
+        if self.router.wire.connections.get(id).is_none_or(Connection::has_said_goodbye) {
             return;
         }
         self.close_after(id, reason, FLUSH, true);
@@ -41,7 +41,8 @@ impl Shard {
         }
     }
 
-    /// Lets the peer close first, for so long. It is not served any more.
+    /// Lets the peer close first, for so long. It is not served any more. Who has been told goodbye
+    /// already is closed as that was meant.
     pub(super) fn close_after(
         &mut self,
         id: ConnectionId,
@@ -49,7 +50,12 @@ impl Shard {
         linger: std::time::Duration,
         when_sent: bool,
     ) {
+        if self.router.wire.connections.get(id).is_some_and(Connection::has_said_goodbye) {
+            return;
+        }
         self.leave(id, Unanswered::Lost);
+        // Who has asked itself, or another device that ends with it, hears so before the goodbye.
+        self.settle_unanswered();
         let until = self.now.instant + linger;
         self.router.wire.set_phase(id, Phase::Closing { until, when_sent, reason });
         self.schedule(id);
@@ -93,6 +99,7 @@ impl Shard {
     /// device, observations in both directions. Links stay (device reference 4.6).
     pub(super) fn leave(&mut self, id: ConnectionId, why: Unanswered) {
         self.router.drop_client(id);
+        self.router.wire.transfers.forget(id);
         let Session::SignedIn(who) = self.session(id) else { return };
         self.unwatch_all(who.user(), id);
         if let Some(connection) = self.router.wire.connections.get_mut(id) {
@@ -101,7 +108,9 @@ impl Shard {
         self.counters.sessions -= 1;
         let device = who.device();
         self.router.abandon_device(device, id, why);
-        if self.router.accounts[device].connection == Some(id) {
+        if self.router.accounts[device].connection == Some(id)
+            && !is_planted(Bug::DevicesStayOnline)
+        {
             self.router.accounts[device].connection = None;
             self.expiries.pause(device, self.now.instant);
         }
@@ -180,6 +189,7 @@ impl Shard {
             }
         }
         self.router.expire_requests();
+        self.router.wire.transfers.expire();
         self.expire_device_tokens();
         self.expire_grants();
         if self.departures.due().is_some_and(|due| due <= self.now.instant) {
