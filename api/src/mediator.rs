@@ -45,7 +45,8 @@ struct Registration<'a> {
 #[derive(Deserialize, Default, ToSchema)]
 struct TokenRequest {
     /// The only device that may use it; whichever comes first when left out.
-    #[schema(value_type = Option<String>, format = "uuid")]
+    #[schema(value_type = Option<String>, format = "uuid",
+             pattern = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")]
     #[serde(default)]
     di: Option<DeviceId>,
 }

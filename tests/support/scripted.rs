@@ -2,18 +2,24 @@
 //! its own: what partners make of the answers of devices, with the real programs between.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use loadtest::credentials::TlsVersion;
+use rustls::ClientConfig;
 use serde_json::json;
 use shared::coap::signal::SignalCode;
 use shared::coap::{Code, RequestType};
 use shared::ids::DeviceId;
 
-use crate::processes::TestCloud;
+use crate::processes::{LONG, TestCloud};
 use crate::wire::{Said, Taken, Wire, cbor};
+
+/// Between two looks at something that tells nobody when it changes.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 const URI_PATH: u16 = 11;
 const URI_QUERY: u16 = 15;
@@ -69,7 +75,7 @@ impl Scripted {
         let di: DeviceId = di.parse().unwrap();
         let credentials = cloud.manufacturer(TlsVersion::Tls12);
         let config = credentials.config(di).unwrap();
-        let mut wire = Wire::connect(cloud.cloud.installation.coap(), config).unwrap();
+        let mut wire = connect(cloud, &config);
         wire.sign_in(cloud, di);
         if !resources.is_empty() {
             let links: Vec<_> = resources.iter().map(|(href, _)| link(href)).collect();
@@ -109,6 +115,16 @@ impl Scripted {
         state.heard.iter().rev().find(|heard| heard.href == href).cloned()
     }
 
+    /// Waits until the cloud has ended its connection; false if it does not.
+    pub fn is_cut_off(&self) -> bool {
+        let end = Instant::now() + LONG;
+        let ended = || self.thread.as_ref().is_none_or(JoinHandle::is_finished);
+        while !ended() && Instant::now() < end {
+            thread::sleep(LOOK_AGAIN_AFTER);
+        }
+        ended()
+    }
+
     /// Loses its connection.
     pub fn cut(&mut self) {
         // Whoever has been cut off already is not connected.
@@ -122,6 +138,20 @@ impl Scripted {
 impl Drop for Scripted {
     fn drop(&mut self) {
         let _ = self.socket.shutdown(Shutdown::Both);
+    }
+}
+
+/// A gateway that has too much to do resets connections; devices come again.
+fn connect(cloud: &TestCloud, config: &Arc<ClientConfig>) -> Wire {
+    let end = Instant::now() + LONG;
+    loop {
+        match Wire::connect(cloud.cloud.installation.coap(), Arc::clone(config)) {
+            Ok(wire) => return wire,
+            Err(error) if error.kind() == ErrorKind::ConnectionReset && Instant::now() < end => {
+                thread::sleep(LOOK_AGAIN_AFTER);
+            }
+            Err(error) => panic!("no connection: {error}"),
+        }
     }
 }
 

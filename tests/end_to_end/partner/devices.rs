@@ -167,6 +167,29 @@ fn devices_that_say_nothing_hold_a_list_up_for_moments_only() {
     cloud.stop();
 }
 
+/// Cloud reference 10, OP-39: a list of many pages is sent while it is made.
+#[test]
+fn a_long_list_is_complete_and_in_order_in_either_form() {
+    let mut cloud = TestCloud::start(Setup { devices: 200, ..Setup::default() });
+    cloud.start_swarm(150);
+    let (rest, token) = (cloud.rest(), cloud.token());
+    let mut expected: Vec<String> = cloud.devices().iter().map(ToString::to_string).collect();
+    expected.sort();
+    let ids = |list: &Value| -> Vec<String> {
+        let all = list.as_array().unwrap().iter();
+        all.map(|entry| entry["device"]["di"].as_str().unwrap().to_owned()).collect()
+    };
+    for query in ["", "?content=all"] {
+        let json = rest.get(format!("{DEVICES}{query}")).token(&token).send().is(200);
+        assert_eq!(json.header("transfer-encoding"), Some("chunked"), "nobody waits for all of it");
+        assert_eq!(ids(&json.value()), expected);
+        let cbor = rest.get(format!("{DEVICES}{query}")).token(&token).accept(CBOR).send().is(200);
+        let cbor: Value = ciborium::from_reader(&*cbor.body).unwrap();
+        assert_eq!(ids(&cbor), expected);
+    }
+    cloud.stop();
+}
+
 /// Case 75.
 #[test]
 fn the_manufacturer_name_is_a_list_of_languages() {

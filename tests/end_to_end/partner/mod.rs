@@ -6,6 +6,7 @@ mod devices;
 mod docs;
 mod general;
 mod linking;
+mod mediator;
 mod operators;
 mod resources;
 mod schemas;
