@@ -4,7 +4,7 @@
 //! cannot take; what comes out is sound CBOR, and reads as JSON again.
 
 use api::representation::{write_cbor, write_json};
-use shared::ocf::cbor::scan;
+use shared::ocf::cbor::{CborError, scan};
 
 use crate::bounded;
 
@@ -14,7 +14,8 @@ pub fn run(data: &[u8]) {
     let written = bounded(data.len(), || write_cbor(&mut cbor, data));
     if written.is_ok() {
         assert!(serde_json::from_slice::<serde::de::IgnoredAny>(data).is_ok());
-        assert_eq!(scan(&cbor), Ok(()));
+        // Partners may nest deeper than devices.
+        assert!(matches!(scan(&cbor), Ok(()) | Err(CborError::TooDeep)));
         let mut json = Vec::new();
         if write_json(&mut json, &cbor).is_ok() {
             let mut again = Vec::new();
