@@ -10,7 +10,6 @@ mod mediator;
 mod operators;
 mod resources;
 mod schemas;
-mod schemathesis;
 mod time;
 mod updates;
 
