@@ -195,8 +195,8 @@ impl Simulation {
         if views.since(user, step, |view| view.links == links) {
             return;
         }
-        let was = |link| views.since(user, step, |view| view.links.contains(link));
-        let invariant = match links.iter().all(was) {
+        let present = self.model.acknowledged.links_of(user);
+        let invariant = match links.iter().all(|link| present.contains(link)) {
             true => Invariant::Durability,
             false => Invariant::CommitFirst,
         };
