@@ -72,7 +72,7 @@ pub async fn run(driver: Rc<RefCell<Driver>>, handshakes: Rc<Wake>) -> io::Resul
             return Ok(());
         }
         if driver.borrow().shard.has_handshakes() {
-            driver.borrow_mut().go_on()?;
+            driver.borrow_mut().ring.submit()?;
             handshakes.call();
             glommio::executor().yield_task_queue_now().await;
         } else {
@@ -107,19 +107,13 @@ impl Driver {
         self.outboxes.iter_mut().for_each(Outbox::flush);
     }
 
-    /// Hands the kernel what is to be done, without sleeping.
-    fn go_on(&mut self) -> io::Result<()> {
-        self.ring.submit()?;
-        self.ring.awake();
-        Ok(())
-    }
-
     /// Hands the kernel what is to be done, and sleeps there until there is something to do again.
     fn rest(&mut self) -> io::Result<()> {
         // Nobody rings when a letter box that was full has room again.
         let undelivered = self.outboxes.iter().any(Outbox::is_waiting);
         let may_sleep = self.channels.announce_sleep() && !undelivered;
-        let slept = if may_sleep { self.ring.wait(self.until_deadline()) } else { self.go_on() };
+        let slept =
+            if may_sleep { self.ring.wait(self.until_deadline()) } else { self.ring.submit() };
         self.channels.wake();
         slept
     }

@@ -20,11 +20,8 @@ const RINGS_MAX: u32 = 1024;
 /// When the kernel runs the work behind a completion.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum TaskRun {
-    /// Deferred on a single ring, where a message costs least; cooperative on several, which would
-    /// have to be entered one by one.
-    #[default]
-    ByRings,
     /// Whenever the thread enters the kernel, for all its rings at once (`COOP_TASKRUN`).
+    #[default]
     Cooperative,
     /// Only when that ring is entered for its completions (`DEFER_TASKRUN`).
     Deferred,
@@ -196,7 +193,7 @@ pub(super) fn open_ring(
     shape: Shape,
     signal: &impl AsRawFd,
 ) -> Result<KernelRing, StartError> {
-    let uring = builder(config.task_run, shape.rings)
+    let uring = builder(config.task_run)
         .setup_clamp()
         .setup_submit_all()
         .setup_taskrun_flag()
@@ -220,7 +217,7 @@ pub(super) fn open_ring(
 /// Tries out what this kernel can.
 pub(super) fn probe() -> Result<Capabilities, StartError> {
     // Deferred task runs are the newest thing that every part of this module relies on being there.
-    let mut uring = builder(TaskRun::Deferred, 1)
+    let mut uring = builder(TaskRun::Deferred)
         .build(8)
         .map_err(|cause| explain("an io_uring with deferred task runs", cause))?;
     let mut probe = Probe::new();
@@ -246,13 +243,12 @@ pub(super) fn probe() -> Result<Capabilities, StartError> {
     })
 }
 
-fn builder(task_run: TaskRun, rings: u32) -> io_uring::Builder {
+fn builder(task_run: TaskRun) -> io_uring::Builder {
     let mut builder = IoUring::builder();
     builder.setup_single_issuer();
     match task_run {
-        TaskRun::ByRings if rings == 1 => builder.setup_defer_taskrun(),
+        TaskRun::Cooperative => builder.setup_coop_taskrun(),
         TaskRun::Deferred => builder.setup_defer_taskrun(),
-        TaskRun::ByRings | TaskRun::Cooperative => builder.setup_coop_taskrun(),
     };
     builder
 }
