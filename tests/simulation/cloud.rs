@@ -200,7 +200,9 @@ impl Simulation {
                     self.enter_commit();
                 }
                 Output::Reply { channel, envelope } => self.replied(channel, envelope),
-                Output::Acknowledge { .. } | Output::TlsFailed { .. } => {}
+                Output::Acknowledge { .. }
+                | Output::TlsFailed { .. }
+                | Output::KeyChanged { .. } => {}
             }
         }
     }
