@@ -98,7 +98,6 @@ fn measure(
         let Used { time, allocations: allocated, .. } = talk.core.used;
         nanos.push(time.as_nanos() as f64 / f64::from(arguments.requests));
         allocations.push(allocated as f64);
-        results.ours(time);
     }
     let allocated = allocations.iter().sum::<f64>();
     results.add(&case, "core", NANOS, nanos, []);

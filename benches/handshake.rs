@@ -97,7 +97,7 @@ fn measure(
     }
     let (millis, in_flight) = (common.millis(), arguments.in_flight);
     let command = Command::Handshake { millis, in_flight, resume, sign_in: true };
-    let samples = rounds(&mut contenders, common.rounds, command, results)?;
+    let samples = rounds(&mut contenders, common.rounds, command)?;
     let case = format!("{}, {}", wire.name(), kind.name());
     for (contender, samples) in contenders.iter().zip(&samples) {
         check_resumed(samples, resume).with_context(|| format!("{case}: {}", contender.name))?;

@@ -41,7 +41,7 @@ struct Arguments {
     #[command(flatten)]
     common: Common,
     /// The numbers of connections.
-    #[arg(long, num_args = 2, value_delimiter = ',', default_value = "2000,19000")]
+    #[arg(long, value_delimiter = ',', default_value = "2000,19000")]
     connections: Vec<u32>,
     /// Which TLS.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "tls12,tls13")]

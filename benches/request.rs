@@ -104,7 +104,7 @@ impl Arena {
     fn measure(&mut self, arguments: &Arguments, window: u32, results: &mut Results) -> Result<()> {
         let millis = arguments.common.millis();
         let command = Command::Request { millis, window, per_second: arguments.per_second };
-        let samples = rounds(&mut self.contenders, arguments.common.rounds, command, results)?;
+        let samples = rounds(&mut self.contenders, arguments.common.rounds, command)?;
         let mut case = format!("{}, {window} under way", self.case);
         if let Some(rate) = arguments.per_second {
             case = format!("{}, {rate} requests/s", self.case);

@@ -172,7 +172,7 @@ impl Bench {
         let common = &self.arguments.common;
         let command =
             Command::Request { millis: common.millis(), window: ACTIVE, per_second: None };
-        let samples = rounds(contenders, common.rounds, command, results)?;
+        let samples = rounds(contenders, common.rounds, command)?;
         for (contender, samples) in contenders.iter().zip(&samples) {
             let micros = values(samples, Sample::micros_each);
             results.add(case, &contender.name, MEASURE, micros, []);

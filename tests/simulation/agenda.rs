@@ -43,6 +43,8 @@ pub(super) enum Event {
     Command { epoch: u64, channel: ChannelId, envelope: Box<CommandEnvelope> },
     /// A reply reaches its `api` process.
     Reply { channel: ChannelId, envelope: Box<ReplyEnvelope> },
+    /// The gateway begins to stop; it is killed at the end.
+    Stop,
     /// The gateway is killed.
     Crash,
     /// The gateway starts.

@@ -8,11 +8,11 @@ use gateway::config::{Cloud as CloudSettings, Takeover, TokenLifetime};
 use gateway::connection::ConnectionId;
 use gateway::connection::moving::Moving;
 use gateway::directory::discovery::Endpoint;
-use gateway::identity::Verified;
+use gateway::identity::{PeerIdentity, PeerKind, Verified};
 use gateway::shard::{ChannelId, Input, Output, Parts, PeerMessage, Receive, Settings, Shard};
 use gateway::store::{Store as _, StoreKey};
 use shared::channel::message::CommandEnvelope;
-use shared::ids::{ShardId, UserId};
+use shared::ids::{DeviceId, ShardId, UserId};
 use shared::placement::Placement;
 use shared::time::UnixTime;
 
@@ -40,9 +40,17 @@ static CERTIFICATES: LazyLock<Pki> = LazyLock::new(|| Pki::made_at(UNIX_AT_START
 /// What the manufacturer's certificate proves.
 static PRODUCT: LazyLock<Verified> = LazyLock::new(|| CERTIFICATES.verified_product(UNIX_AT_START));
 
-/// What every peer's certificate proves: a genuine product.
+/// What the certificate of most peers proves: a genuine product.
 pub(super) fn product() -> Verified {
     PRODUCT.clone()
+}
+
+/// What the certificate of the others proves: that this is the device. It is as good for as long.
+pub(super) fn identity_of(device: DeviceId) -> Verified {
+    let kind = PeerKind::Identity(device);
+    let mut key_digest = [0; 32];
+    key_digest[..16].copy_from_slice(device.as_bytes());
+    Verified { peer: PeerIdentity { kind, key_digest }, ..product() }
 }
 
 /// A connection between two shards.
@@ -62,6 +70,8 @@ pub(super) struct Cloud {
     pub(super) disk: Disk,
     pub(super) placement: Placement,
     departures: VecDeque<Departure>,
+    /// It has been told to stop.
+    pub(super) stopping: bool,
     /// The end of a commit has been entered.
     committing: bool,
 }
@@ -74,6 +84,7 @@ impl Cloud {
             disk: Disk::default(),
             placement: Placement::new(shards).expect("there are shards"),
             departures: VecDeque::new(),
+            stopping: false,
             committing: false,
         }
     }
@@ -145,6 +156,18 @@ impl Simulation {
         self.check_facts();
     }
 
+    /// The process begins to stop: it says Release to everybody, and ends some seconds later.
+    pub(super) fn stop(&mut self) {
+        self.cloud.stopping = true;
+        let over_secs = self.dice.between(1, 10) as u32;
+        self.tell(format_args!("stop over {over_secs} s"));
+        for node in 0..self.cloud.nodes.len() {
+            self.feed(node, Input::Drain { over_secs });
+        }
+        let end = self.instant + Duration::from_secs(u64::from(over_secs));
+        self.enter(end, Event::Crash);
+    }
+
     /// The process is killed. Of the commits on their way the first ones may have been stored.
     pub(super) fn crash(&mut self) {
         let stored = self.dice.below(self.cloud.disk.waiting() + 1);
@@ -158,7 +181,7 @@ impl Simulation {
         }
         self.cloud.nodes.clear();
         self.cloud.departures.clear();
-        self.cloud.committing = false;
+        (self.cloud.stopping, self.cloud.committing) = (false, false);
         self.cloud.epoch += 1;
         self.lose_all_links();
         self.lose_all_commands();

@@ -16,7 +16,7 @@ use shared::record::{Opened, Records, Step, Suite};
 use shared::time::Instant;
 
 use super::agenda::{Event, LinkId};
-use super::cloud::product;
+use super::cloud::{identity_of, product};
 use super::model::asked::{Asked, Observing, What};
 use super::plan::Fault;
 use super::run::Simulation;
@@ -138,14 +138,10 @@ impl Simulation {
         let number = peer as u32;
         let address =
             SocketAddr::from(([127, (number >> 16) as u8, (number >> 8) as u8, number as u8], 1));
-        let state = Moving::established(
-            server,
-            product(),
-            address,
-            Listener(0),
-            self.instant,
-            &self.timers,
-        );
+        let known = &self.peers[peer];
+        let proved = if known.proves_id { identity_of(known.di) } else { product() };
+        let state =
+            Moving::established(server, proved, address, Listener(0), self.instant, &self.timers);
         self.accept(link, Box::new(state));
         link
     }

@@ -50,7 +50,10 @@ impl Partner {
 
 impl Simulation {
     pub(super) fn partner_wakes(&mut self, number: usize) {
-        let pause = self.dice.time(Duration::from_millis(10), Duration::from_millis(500));
+        let wants = |peer: &super::peer::Peer| peer.wants_token && !peer.retired;
+        let wanting = self.peers.iter().position(wants);
+        let most = if wanting.is_some() { 40 } else { 500 };
+        let pause = self.dice.time(Duration::from_millis(10), Duration::from_millis(most));
         self.enter(self.instant + pause, Event::PartnerWakes { partner: number });
         if !self.cloud.is_up() {
             return;
@@ -65,8 +68,7 @@ impl Simulation {
         if self.dice.happens(self.rate(Fault::PartnerLoss)) {
             return self.lose_partner(number);
         }
-        let wants = |peer: &super::peer::Peer| peer.wants_token && !peer.retired;
-        if let Some(peer) = self.peers.iter().position(wants) {
+        if let Some(peer) = wanting {
             return self.issue_token(number, peer);
         }
         if self.season == Season::Storm {

@@ -112,7 +112,7 @@ impl Simulation {
             let di = twin.map(|twin| twin.di);
             let (id, user) = (DeviceId::from_random(dice.bytes()), dice.below(plan.users));
             let di = di.filter(|di| !peers.iter().any(|peer| peer.di == *di && peer.user == user));
-            peers.push(Peer::new(di.unwrap_or(id), user));
+            peers.push(Peer::new(di.unwrap_or(id), user, dice.below(3) == 0));
         }
         Self {
             limits: Limits::default(),
@@ -213,7 +213,8 @@ impl Simulation {
         if self.plan.rate(Fault::Crash) > 0 {
             for _ in 0..self.dice.between(1, 5) {
                 let at = self.dice.time(Duration::ZERO, self.plan.span);
-                self.enter(Instant::START + at, Event::Crash);
+                let event = if self.dice.below(3) == 0 { Event::Stop } else { Event::Crash };
+                self.enter(Instant::START + at, event);
             }
         }
         self.enter(Instant::START + self.plan.span, Event::Calm);
@@ -246,7 +247,10 @@ impl Simulation {
                 self.deliver_command(channel, *envelope);
             }
             Event::Reply { channel, envelope } => self.hear_reply(channel, *envelope),
-            Event::Crash if self.cloud.is_up() && self.season == Season::Storm => {
+            Event::Stop if self.cloud.is_up() && self.season == Season::Storm => self.stop(),
+            Event::Crash
+                if self.cloud.is_up() && (self.season == Season::Storm || self.cloud.stopping) =>
+            {
                 self.crash();
                 let down = self.dice.time(Duration::from_millis(10), Duration::from_secs(5));
                 self.enter(self.instant + down, Event::Start);

@@ -46,7 +46,8 @@ pub struct Cores {
 #[derive(Clone, PartialEq, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Ring {
-    /// Entries of the submission queue, a power of two. More joins more operations in one system call.
+    /// Entries of the submission queues of the shard, a power of two. More joins more operations in one
+    /// system call.
     pub entries: u32,
     /// Sockets in one ring's table; by default what `RLIMIT_NOFILE` allows.
     pub sockets_per_ring: Option<u32>,
@@ -173,7 +174,16 @@ impl Cores {
     }
 }
 
+/// A ring has at least so many entries and buffers, however many rings a shard has.
+const LEAST_OF_EACH: u32 = 128;
+
 impl Ring {
+    /// What each of so many rings gets of something that the shard has, a power of two: rings have
+    /// their bursts one at a time, and a shard with many is not to need more memory for it.
+    pub fn of_each(of_all: u32, rings: u32) -> u32 {
+        (of_all / rings.next_power_of_two()).max(LEAST_OF_EACH.min(of_all))
+    }
+
     /// Number of rings, and sockets in each, for so many connections.
     fn tables(&self, connections: u32, open_files_max: u64) -> Result<(u32, u32), Invalid> {
         let allowed = open_files_max.clamp(1, SOCKETS_PER_RING_MAX) as u32;

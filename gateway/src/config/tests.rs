@@ -192,6 +192,15 @@ fn more_shards_than_cores_share_them_in_turn() {
 
 /// Whatever the machine: there is room for every connection, and no table is too large.
 #[test]
+fn what_a_shard_has_is_shared_out_to_its_rings() {
+    assert_eq!(Ring::of_each(2048, 1), 2048);
+    assert_eq!(Ring::of_each(2048, 2), 1024);
+    assert_eq!(Ring::of_each(2048, 3), 512);
+    assert_eq!(Ring::of_each(2048, 25), 128);
+    assert_eq!(Ring::of_each(64, 25), 64);
+}
+
+#[test]
 fn rings_always_have_room_for_all_connections() {
     for open_files_max in [1, 1024, 20_000, 1 << 20, u64::MAX] {
         for memory_bytes in [0, 1 << 20, 1 << 30, 1 << 50] {

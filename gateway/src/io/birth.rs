@@ -4,17 +4,16 @@
 //! main thread          thread of the shard
 //! spawn ─────────────► executor, ring, records from the store, listeners
 //!        ◄── Started ─
-//! port ──────────────► channels to the other shards
+//! Joined ────────────► ways to the store and to the other shards
 //!        ◄── Started ─ driver::run
 //! ```
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::{Receiver, Sender, SyncSender};
 use std::thread::JoinHandle;
 
 use glommio::{Latency, LocalExecutorBuilder, Placement as Pin, Shares};
@@ -29,12 +28,12 @@ use super::driver::{self, Driver};
 use super::files::acceptor;
 use super::handover::Handover;
 use super::machine::Asked;
-use super::mail::{Outbox, PostOffice};
+use super::mail::{Letter, Outbox};
 use super::random::SystemRandom;
 use super::start::{StartError, ask_to_stop, thread};
 use super::store::{Loader, ShardPort, StateError};
-use super::wake::{Wake, hear};
-use crate::config::{Config, Plan};
+use super::wake::Wake;
+use crate::config::{Config, Plan, Ring};
 use crate::connection::tls::CloudCertificate;
 use crate::directory::discovery::Endpoint;
 use crate::shard::{Parts, Settings, Shard};
@@ -78,16 +77,24 @@ fn clone_event_fd(ring: &DeviceRing) -> io::Result<OwnedFd> {
 
 /// The ends that a shard keeps of what leads to it and away from it.
 pub(super) struct Ends {
-    /// To every other shard.
-    pub(super) office: PostOffice,
+    /// From other shards.
+    pub(super) letters: Receiver<Letter>,
     /// From the main thread and the control thread.
     pub(super) news: Receiver<News>,
     /// To the control thread.
     pub(super) to_control: ToControl,
-    /// To the store, once it runs.
-    pub(super) port: Receiver<ShardPort>,
+    /// What there is once all shards have come up.
+    pub(super) joined: Receiver<Joined>,
     /// Where a shard says how far it has come: twice, the second time when it serves.
     pub(super) started: Sender<Result<Started, StartError>>,
+}
+
+/// The ways of a shard to what has come up beside it.
+pub(super) struct Joined {
+    /// To the store.
+    pub(super) store: ShardPort,
+    /// To all shards, in their order.
+    pub(super) shards: Vec<(SyncSender<Letter>, Doorbell)>,
 }
 
 impl Common {
@@ -135,12 +142,13 @@ impl Common {
 
     fn ring_config(&self) -> shared::ring::Config {
         let ring = &self.config.cores.ring;
+        let entries = Ring::of_each(ring.entries, self.plan.rings);
         shared::ring::Config {
             sockets: self.plan.connections_max.saturating_add(SPARE_SLOTS),
             sockets_per_ring: Some(self.plan.sockets_per_ring),
-            submission_entries: ring.entries,
-            completion_entries: ring.entries * 8,
-            buffers_per_ring: ring.receive_buffers,
+            submission_entries: entries,
+            completion_entries: entries * 8,
+            buffers_per_ring: Ring::of_each(ring.receive_buffers.into(), self.plan.rings) as u16,
             buffer_bytes: ring.receive_buffer_bytes,
             ..Default::default()
         }
@@ -194,7 +202,7 @@ pub(super) fn spawn(birth: Birth, asker: Sender<Asked>) -> Result<ShardThread, S
 /// The life of a shard.
 async fn live(birth: Birth) -> io::Result<()> {
     let started = birth.ends.started.clone();
-    let (driver, wake) = match come_up(birth).await {
+    let driver = match come_up(birth) {
         Ok(Some(driver)) => driver,
         Ok(None) => return Ok(()),
         Err(error) => {
@@ -204,8 +212,6 @@ async fn live(birth: Birth) -> io::Result<()> {
         }
     };
     drop(started);
-    let event_fd = clone_event_fd(&driver.borrow().ring)?;
-    glommio::spawn_local(hear(event_fd, Rc::clone(&wake))).detach();
     let handshakes = Rc::new(Wake::default());
     let shares = driver.borrow().shares;
     let queue = glommio::executor().create_task_queue(
@@ -217,12 +223,12 @@ async fn live(birth: Birth) -> io::Result<()> {
     glommio::spawn_local_into(steps, queue)
         .map_err(|error| io::Error::other(error.to_string()))?
         .detach();
-    driver::run(driver, wake, handshakes).await
+    driver::run(driver, handshakes).await
 }
 
 /// Opens the ring and the listeners, fills the shard, joins the others. None when the gateway has
 /// given up meanwhile.
-async fn come_up(birth: Birth) -> Result<Option<(Rc<RefCell<Driver>>, Rc<Wake>)>, StartError> {
+fn come_up(birth: Birth) -> Result<Option<Rc<RefCell<Driver>>>, StartError> {
     let mut ring = DeviceRing::new(birth.ring)?;
     let placement = birth.parts.placement;
     let mut shard = Shard::new(birth.parts, birth.clock.now());
@@ -234,47 +240,32 @@ async fn come_up(birth: Birth) -> Result<Option<(Rc<RefCell<Driver>>, Rc<Wake>)>
             .and_then(|listener| ring.add_listener(listener, ACCEPTS));
         listening.map_err(|cause| StartError::Listen { address, cause })?;
     }
-    let Ends { office, news, to_control, port, started } = birth.ends;
+    let Ends { letters, news, to_control, joined, started } = birth.ends;
     let said = started.send(Ok(Started::now(birth.id, &ring)?));
-    let (Ok(()), Ok(store)) = (said, port.recv()) else { return Ok(None) };
-    let driver = Rc::new(RefCell::new(Driver {
+    let (Ok(()), Ok(joined)) = (said, joined.recv()) else { return Ok(None) };
+    let serves = Started::now(birth.id, &ring)?;
+    let driver = Driver {
         shard,
         ring,
         clock: birth.clock,
         handover: Handover::default(),
-        outboxes: Vec::new(),
-        inbox: VecDeque::new(),
-        store,
+        outboxes: outboxes(birth.id, joined.shards),
+        letters,
+        store: joined.store,
         channels: Channels::default(),
         news,
         to_control,
         commands: Vec::new(),
         shares: birth.shares,
         stop_by: None,
-    }));
-    let wake = Rc::new(Wake::default());
-    join_the_others(&driver, &wake, office).await;
-    let serves = Started::now(birth.id, &driver.borrow().ring)?;
-    Ok(started.send(Ok(serves)).is_ok().then_some((driver, wake)))
+    };
+    Ok(started.send(Ok(serves)).is_ok().then(|| Rc::new(RefCell::new(driver))))
 }
 
-/// Connects the channels to and from the other shards. Each waits for its other end.
-async fn join_the_others(driver: &Rc<RefCell<Driver>>, wake: &Rc<Wake>, office: PostOffice) {
-    for (from, receiver) in office.receivers {
-        let (driver, wake) = (Rc::clone(driver), Rc::clone(wake));
-        glommio::spawn_local(async move {
-            let receiver = receiver.connect().await;
-            while let Some(mail) = receiver.recv().await {
-                driver.borrow_mut().inbox.push_back((from, mail));
-                wake.call();
-            }
-        })
-        .detach();
-    }
-    for (to, sender) in office.senders {
-        let sender = sender.connect().await;
-        driver.borrow_mut().outboxes.push(Outbox::new(to, sender));
-    }
+/// The ways to all shards but this one.
+fn outboxes(from: ShardId, shards: Vec<(SyncSender<Letter>, Doorbell)>) -> Vec<Outbox> {
+    let ways = (0..).map(ShardId).zip(shards).filter(|&(to, _)| to != from);
+    ways.map(|(to, (letter_box, doorbell))| Outbox::new(from, to, letter_box, doorbell)).collect()
 }
 
 /// Reads the partitions of a shard. They are neighbours.

@@ -3,16 +3,18 @@
 //!
 //! ```text
 //! turn: events of the ring ─┐
-//!       mail, news, store  ─┼─► Shard::handle ─► outputs ─► ring, mail, store, channels ─► submit
+//!       mail, news, store  ─┼─► Shard::handle ─► outputs ─► ring, mail, store, channels ─► rest
 //!       commands, deadlines ┘
 //! ```
 //!
-//! A turn takes a bounded number of events. Handshakes are steps of another task queue with fewer
-//! shares, one at a time, with turns in between: a storm of new connections does not hurt those that
-//! are in.
+//! A turn takes a bounded number of events. The rest is one system call: it hands the kernel what is
+//! to be done, and sleeps there until something completes, the doorbell rings or a deadline comes.
+//! Whoever has something for a shard rings its doorbell.
+//!
+//! Handshakes are steps of another task queue with fewer shares, one at a time, with turns in
+//! between: a storm of new connections does not hurt those that are in.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 use std::sync::mpsc::Receiver;
@@ -27,7 +29,7 @@ use super::channels::{Channels, Lost};
 use super::clock::Clock;
 use super::control::{News, Notice, ToControl};
 use super::handover::Handover;
-use super::mail::{Mail, Outbox};
+use super::mail::{Letter, Mail, Outbox};
 use super::store::ShardPort;
 use super::wake::Wake;
 use crate::shard::{ChannelId, Input, Output, Shard};
@@ -48,7 +50,7 @@ pub struct Driver {
     /// To every other shard.
     pub(super) outboxes: Vec<Outbox>,
     /// From other shards.
-    pub(super) inbox: VecDeque<(ShardId, Mail)>,
+    pub(super) letters: Receiver<Letter>,
     pub(super) store: ShardPort,
     pub(super) channels: Channels,
     pub(super) news: Receiver<News>,
@@ -61,37 +63,21 @@ pub struct Driver {
     pub(super) stop_by: Option<Instant>,
 }
 
-/// Whether a turn found something to do.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Turn {
-    Busy,
-    Idle,
-}
-
 /// Runs a shard until the gateway has stopped and its devices are gone.
-pub async fn run(
-    driver: Rc<RefCell<Driver>>,
-    wake: Rc<Wake>,
-    handshakes: Rc<Wake>,
-) -> io::Result<()> {
+pub async fn run(driver: Rc<RefCell<Driver>>, handshakes: Rc<Wake>) -> io::Result<()> {
     loop {
-        let turn = driver.borrow_mut().turn()?;
-        let waiting = driver.borrow().shard.has_handshakes();
-        if waiting {
-            handshakes.call();
-        }
+        driver.borrow_mut().turn();
         if driver.borrow().has_stopped() {
             driver.borrow().log_counters();
             return Ok(());
         }
-        if turn == Turn::Busy || waiting {
+        if driver.borrow().shard.has_handshakes() {
+            driver.borrow_mut().ring.submit()?;
+            handshakes.call();
             glommio::executor().yield_task_queue_now().await;
-            continue;
+        } else {
+            driver.borrow_mut().rest()?;
         }
-        if driver.borrow_mut().fall_asleep()? {
-            wake.called().await;
-        }
-        driver.borrow_mut().awake();
     }
 }
 
@@ -107,22 +93,35 @@ pub async fn run_handshakes(driver: Rc<RefCell<Driver>>, wake: Rc<Wake>) -> io::
 }
 
 impl Driver {
-    fn turn(&mut self) -> io::Result<Turn> {
-        let mut busy = self.take_events();
-        busy |= self.take_mail();
-        busy |= self.take_news();
-        busy |= self.take_store_answers();
-        busy |= self.take_commands();
-        busy |= self.take_deadlines();
+    fn turn(&mut self) {
+        self.take_events();
+        self.take_letters();
+        self.take_news();
+        self.take_store_answers();
+        self.take_commands();
+        self.take_deadlines();
         self.carry_out();
         for lost in self.channels.flush() {
             self.lose_channel(lost);
         }
-        for outbox in &mut self.outboxes {
-            busy |= outbox.flush();
-        }
-        self.ring.submit()?;
-        Ok(if busy { Turn::Busy } else { Turn::Idle })
+        self.outboxes.iter_mut().for_each(Outbox::flush);
+    }
+
+    /// Hands the kernel what is to be done, and sleeps there until there is something to do again.
+    fn rest(&mut self) -> io::Result<()> {
+        // Nobody rings when a letter box that was full has room again.
+        let undelivered = self.outboxes.iter().any(Outbox::is_waiting);
+        let may_sleep = self.channels.announce_sleep() && !undelivered;
+        let slept =
+            if may_sleep { self.ring.wait(self.until_deadline()) } else { self.ring.submit() };
+        self.channels.wake();
+        slept
+    }
+
+    /// How long nothing is due; none if nothing ever is.
+    fn until_deadline(&self) -> Option<Duration> {
+        let deadline = [self.shard.poll_timeout(), self.stop_by].into_iter().flatten().min()?;
+        Some(deadline.since(self.clock.now().instant))
     }
 
     fn handshake(&mut self) -> io::Result<()> {
@@ -132,29 +131,23 @@ impl Driver {
         self.ring.submit()
     }
 
-    fn take_events(&mut self) -> bool {
+    fn take_events(&mut self) {
         let now = self.clock.now();
-        for taken in 0..EVENTS_PER_TURN {
+        for _ in 0..EVENTS_PER_TURN {
             if !self.take_event(now) {
-                return taken > 0;
+                return;
             }
         }
-        true
     }
 
-    fn take_mail(&mut self) -> bool {
-        let mut busy = false;
-        while let Some((from, mail)) = self.inbox.pop_front() {
-            busy = true;
+    fn take_letters(&mut self) {
+        while let Ok((from, mail)) = self.letters.try_recv() {
             self.on_mail(from, mail);
         }
-        busy
     }
 
-    fn take_news(&mut self) -> bool {
-        let mut busy = false;
+    fn take_news(&mut self) {
         while let Ok(news) = self.news.try_recv() {
-            busy = true;
             match news {
                 News::Opened(channel, end) => {
                     tracing::debug!(channel = channel.0, "channel opened");
@@ -177,30 +170,25 @@ impl Driver {
                 }
             }
         }
-        busy
     }
 
-    fn take_commands(&mut self) -> bool {
+    fn take_commands(&mut self) {
         let mut commands = std::mem::take(&mut self.commands);
         for lost in self.channels.take(&mut commands) {
             self.lose_channel(lost);
         }
         let now = self.clock.now();
-        let busy = !commands.is_empty();
         for (channel, envelope) in commands.drain(..) {
             self.shard.handle(Input::Command { channel, envelope }, now);
         }
         self.commands = commands;
-        busy
     }
 
-    fn take_deadlines(&mut self) -> bool {
+    fn take_deadlines(&mut self) {
         let now = self.clock.now();
-        let due = self.shard.poll_timeout().is_some_and(|at| at <= now.instant);
-        if due {
+        if self.shard.poll_timeout().is_some_and(|at| at <= now.instant) {
             self.shard.handle(Input::Tick, now);
         }
-        due
     }
 
     /// Does what the core wants done.
@@ -244,22 +232,6 @@ impl Driver {
         if let Some(outbox) = self.outboxes.iter_mut().find(|outbox| outbox.to() == to) {
             outbox.post(mail);
         }
-    }
-
-    /// Whether the shard may sleep: everybody who may have something for it knows that it does.
-    fn fall_asleep(&mut self) -> io::Result<bool> {
-        let now = self.clock.now();
-        let deadlines = [self.shard.poll_timeout(), self.stop_by];
-        if let Some(deadline) = deadlines.into_iter().flatten().min() {
-            self.ring.wake_at(deadline, now.instant);
-        }
-        // A letter that came while the ring was looked at has called the wake already.
-        Ok(self.channels.announce_sleep() && self.inbox.is_empty() && self.ring.prepare_sleep()?)
-    }
-
-    fn awake(&mut self) {
-        self.channels.wake();
-        self.ring.awake();
     }
 
     fn log_counters(&self) {

@@ -1,20 +1,20 @@
-//! What shards send each other, over glommio's shared channels: one each way between any two.
+//! What shards send each other: a letter box for each, and a doorbell.
+//!
+//! glommio's channels are not used: they are looked into when their executor enters its own ring, and
+//! a shard under load has no reason to for a tenth of a second.
 
 use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
-use glommio::channels::shared_channel::{
-    ConnectedSender, SharedReceiver, SharedSender, new_bounded,
-};
-use glommio::{GlommioError, ResourceType};
 use shared::ids::ShardId;
-use shared::ring::{RingAddress, SocketId};
+use shared::ring::{Doorbell, RingAddress, SocketId};
 
 use super::handover::MoveId;
 use crate::connection::moving::Moving;
 use crate::shard::PeerMessage;
 
-/// Letters that may be under way between two shards. More wait at the sender.
-const UNDER_WAY_MAX: usize = 4096;
+/// Letters that a box holds. More wait at their senders.
+const LETTERS_MAX: usize = 4096;
 
 /// A letter.
 pub enum Mail {
@@ -51,40 +51,33 @@ pub enum Mail {
     },
 }
 
-/// The ends of the channels of one shard, before they are connected.
-pub struct PostOffice {
-    /// To every other shard.
-    pub senders: Vec<(ShardId, SharedSender<Mail>)>,
-    /// From every other shard.
-    pub receivers: Vec<(ShardId, SharedReceiver<Mail>)>,
+/// A letter and who wrote it.
+pub type Letter = (ShardId, Mail);
+
+/// The letter boxes of all shards, in their order: where letters are put in, and where taken out.
+pub fn letter_boxes(shards: u16) -> (Vec<SyncSender<Letter>>, Vec<Receiver<Letter>>) {
+    (0..shards).map(|_| sync_channel(LETTERS_MAX)).unzip()
 }
 
-/// One post office for each shard.
-pub fn post_offices(shards: u16) -> Vec<PostOffice> {
-    let empty = || PostOffice { senders: Vec::new(), receivers: Vec::new() };
-    let mut offices: Vec<_> = (0..shards).map(|_| empty()).collect();
-    for from in 0..shards {
-        for to in (0..shards).filter(|&to| to != from) {
-            let (sender, receiver) = new_bounded(UNDER_WAY_MAX);
-            offices[usize::from(from)].senders.push((ShardId(to), sender));
-            offices[usize::from(to)].receivers.push((ShardId(from), receiver));
-        }
-    }
-    offices
-}
-
-/// The way to one other shard. What does not fit into the channel waits here; its length is bounded
-/// by the moves and claims that a shard has under way.
+/// The way to one other shard. What does not fit into its letter box waits here; its length is
+/// bounded by the moves and claims that a shard has under way.
 pub struct Outbox {
+    from: ShardId,
     to: ShardId,
-    sender: ConnectedSender<Mail>,
+    letter_box: SyncSender<Letter>,
+    doorbell: Doorbell,
     waiting: VecDeque<Mail>,
 }
 
 impl Outbox {
-    /// Over this channel.
-    pub fn new(to: ShardId, sender: ConnectedSender<Mail>) -> Self {
-        Self { to, sender, waiting: VecDeque::new() }
+    /// From one shard to another.
+    pub fn new(
+        from: ShardId,
+        to: ShardId,
+        letter_box: SyncSender<Letter>,
+        doorbell: Doorbell,
+    ) -> Self {
+        Self { from, to, letter_box, doorbell, waiting: VecDeque::new() }
     }
 
     /// Where it leads.
@@ -98,19 +91,22 @@ impl Outbox {
         self.flush();
     }
 
-    /// Sends what waits, as far as there is room. Returns whether something still waits.
-    pub fn flush(&mut self) -> bool {
+    /// Whether something found no room.
+    pub fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Sends what waits, as far as there is room.
+    pub fn flush(&mut self) {
         while let Some(mail) = self.waiting.pop_front() {
-            match self.sender.try_send(mail) {
-                Ok(()) => {}
-                Err(GlommioError::WouldBlock(ResourceType::Channel(mail))) => {
-                    self.waiting.push_front(mail);
-                    return true;
+            match self.letter_box.try_send((self.from, mail)) {
+                Ok(()) => self.doorbell.ring(),
+                Err(TrySendError::Full((_, mail))) => {
+                    return self.waiting.push_front(mail);
                 }
                 // The other shard has stopped, and so will this one.
-                Err(_) => self.waiting.clear(),
+                Err(TrySendError::Disconnected(_)) => self.waiting.clear(),
             }
         }
-        false
     }
 }

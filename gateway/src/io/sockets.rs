@@ -195,11 +195,9 @@ impl Driver {
         }
     }
 
-    pub(super) fn take_store_answers(&mut self) -> bool {
-        let mut busy = false;
+    pub(super) fn take_store_answers(&mut self) {
         let now = self.clock.now();
         while let Some(answer) = self.store.next_answer() {
-            busy = true;
             match answer {
                 Answer::Committed { commit_id, outcome } => {
                     if outcome == CommitOutcome::Unknown {
@@ -218,6 +216,5 @@ impl Driver {
                 }
             }
         }
-        busy
     }
 }

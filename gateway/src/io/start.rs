@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel};
 use std::thread::JoinHandle;
 
 use shared::channel::{InvalidOffer, NotARingSize, Offer, RingBytes};
@@ -16,13 +16,13 @@ use shared::config::Invalid;
 use shared::ids::ShardId;
 use shared::placement::Placement;
 
-use super::birth::{Common, Ends, ShardThread, Started, spawn};
+use super::birth::{Common, Ends, Joined, ShardThread, Started, spawn};
 use super::clock::Clock;
 use super::control::{Control, ControlError, ControlThread, Ear, News, Notice, ToControl, ToShard};
 use super::files::{acceptor, group_id, load_certificate, refuse_taken_addresses};
 use super::machine::{Asked, Requests};
-use super::mail::post_offices;
-use super::store::{Loader, ShardPort, State, StateError, StoreThread};
+use super::mail::{Letter, letter_boxes};
+use super::store::{Loader, State, StateError, StoreThread};
 use crate::account::record::UnreadableRecord;
 use crate::config::{Cloud, Config, Machine};
 use crate::identity::AnchorsError;
@@ -163,7 +163,8 @@ pub fn run(
 struct Nursery {
     threads: Vec<ShardThread>,
     news: Vec<Sender<News>>,
-    ports: Vec<Sender<ShardPort>>,
+    joined: Vec<Sender<Joined>>,
+    letter_boxes: Vec<SyncSender<Letter>>,
     starting: Receiver<Result<Started, StartError>>,
 }
 
@@ -177,16 +178,18 @@ impl Nursery {
     ) -> Result<Self, StartError> {
         let shards = common.plan.cpus.len() as u16;
         let (started, starting) = channel();
-        let mut nursery = Self { threads: vec![], news: vec![], ports: vec![], starting };
-        for (number, office) in (0..shards).zip(post_offices(shards)) {
+        let (letter_boxes, letters) = letter_boxes(shards);
+        let mut nursery =
+            Self { threads: vec![], news: vec![], joined: vec![], letter_boxes, starting };
+        for (number, letters) in (0..shards).zip(letters) {
             let (news_sender, news) = channel();
-            let (port_sender, port) = channel();
+            let (joined_sender, joined) = channel();
             let (to_control, started) = (to_control.clone(), started.clone());
-            let ends = Ends { office, news, to_control, port, started };
+            let ends = Ends { letters, news, to_control, joined, started };
             let birth = common.birth(ShardId(number), loader.clone(), ends)?;
             nursery.threads.push(spawn(birth, asker.clone())?);
             nursery.news.push(news_sender);
-            nursery.ports.push(port_sender);
+            nursery.joined.push(joined_sender);
         }
         Ok(nursery)
     }
@@ -201,7 +204,7 @@ impl Nursery {
         Ok(started)
     }
 
-    /// Starts the store, and gives each shard its way to it.
+    /// Starts the store, and gives each shard its ways to it and to all shards.
     fn start_store(
         &self,
         store: Box<dyn crate::store::Store>,
@@ -215,9 +218,11 @@ impl Nursery {
         });
         let (store, ports) =
             StoreThread::start(store, config, wakes.collect()).map_err(thread("the store"))?;
-        for (sender, port) in self.ports.iter().zip(ports) {
+        let doorbells = started.iter().map(|shard| shard.doorbell.clone());
+        let shards: Vec<_> = self.letter_boxes.iter().cloned().zip(doorbells).collect();
+        for (sender, store) in self.joined.iter().zip(ports) {
             // A shard that has failed meanwhile is found out when it is heard of next.
-            let _ = sender.send(port);
+            let _ = sender.send(Joined { store, shards: shards.clone() });
         }
         Ok(store)
     }

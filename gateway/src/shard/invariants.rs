@@ -15,6 +15,8 @@ impl Shard {
             (router.observations.len().0, "observations on devices"),
             (router.observations.len().1, "observers"),
             (router.gathers.len(), "lists being gathered"),
+            (router.asked.size().0, "requests that may be answered in blocks"),
+            (router.wire.transfers.size().0, "peers with transfers in blocks"),
             (router.unanswered.len(), "requests without an answer"),
             (self.link_observers.len(), "observers of links"),
             (self.transactions.len(), "sign-ups waiting for a claim"),

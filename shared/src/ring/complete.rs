@@ -42,7 +42,7 @@ impl Sockets {
                 self.accepts.delayed = false;
                 None
             }
-            Kind::Cancel | Kind::Timer | Kind::Signal => None,
+            Kind::Cancel | Kind::Signal => None,
         };
         step.map(Step::Event)
     }

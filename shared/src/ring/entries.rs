@@ -7,7 +7,7 @@ use io_uring::types::{DestinationSlot, Fd, Fixed, Timespec};
 
 use super::SocketId;
 use super::address::RawAddress;
-use super::ops::{Kind, Operation, Tag};
+use super::ops::{Operation, Tag};
 
 /// The only buffer group of a ring.
 pub(super) const BUFFERS: u16 = 0;
@@ -64,13 +64,8 @@ pub(super) fn entries(socket: SocketId, slot: u32, operation: Operation) -> Entr
         Operation::QuickAck => option(file, libc::IPPROTO_TCP, libc::TCP_QUICKACK),
         Operation::Cancel { request } => opcode::AsyncCancel::new(request).build(),
         Operation::AcceptDelay => opcode::Timeout::new(&raw const ACCEPT_DELAY_AT).build(),
-        Operation::Timer { after } => opcode::Timeout::new(after).build(),
         Operation::Signal { eventfd } => {
             opcode::PollAdd::new(Fd(eventfd), libc::POLLIN as u32).build()
-        }
-        Operation::MoveTimer { after } => {
-            let timer = Tag { kind: Kind::Timer, socket: SocketId::NONE }.encode();
-            opcode::TimeoutUpdate::new(timer, after).build()
         }
     };
     Entries::One(entry.user_data(tag))

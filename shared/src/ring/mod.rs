@@ -16,14 +16,12 @@
 //! A turn of the owner:
 //!
 //! ```text
-//! while let Some(event) = ring.next_event() { ... }     // bounded as the owner likes
-//! ring.submit()?;                                       // what was requested enters the kernel
-//! if ring.prepare_sleep()? { sleep on ring.event_fd() } // nothing to do: signals are on
-//! ring.awake();
+//! while let Some(event) = ring.next_event() { ... } // bounded as the owner likes
+//! ring.wait(until)?;                                // what was requested enters the kernel; sleep
 //! ```
 //!
 //! What an owner may rely on:
-//! - Nothing enters the kernel before [`DeviceRing::submit`], unless a queue is full.
+//! - Nothing enters the kernel before [`DeviceRing::wait`] or [`DeviceRing::submit`], unless a queue is full.
 //! - Every id that an event or a call gave out is followed by exactly one [`Event::Closed`], after
 //!   which its index may come again with another generation. No event of a socket follows it.
 //! - The bytes of every send come back in exactly one [`Event::Sent`], or at once with the error.
@@ -69,11 +67,7 @@ use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use io_uring::types::Timespec;
-
-use crate::time::Instant;
 use address::Route;
-use cell::KernelCell;
 use complete::Step;
 use kernel::KernelRing;
 use ops::{Kernel, Kind, Operation};
@@ -99,25 +93,10 @@ pub struct DeviceRing {
     /// The buffer behind the last [`Event::Received`].
     lent: Option<(u32, u16)>,
     signal: Signal,
-    /// Whether completions are signalled, which is so while the owner sleeps.
-    signalling: bool,
     /// Whether the first kernel ring completes a request when the signal is written.
     signal_watched: bool,
-    timer: Timer,
     /// The kernel lets only the creating thread submit.
     of_one_thread: PhantomData<*const ()>,
-}
-
-/// At most one timer is in flight.
-struct Timer {
-    after: KernelCell<Timespec>,
-    armed: Option<Instant>,
-}
-
-impl Timer {
-    fn new() -> Self {
-        Self { after: KernelCell::new(Timespec::new()), armed: None }
-    }
 }
 
 impl DeviceRing {
@@ -137,9 +116,7 @@ impl DeviceRing {
             sockets: Sockets::new(shape.rings, shape.slots_per_ring, capabilities),
             lent: None,
             signal,
-            signalling: false,
             signal_watched: false,
-            timer: Timer::new(),
             of_one_thread: PhantomData,
         })
     }
@@ -321,13 +298,9 @@ impl DeviceRing {
                 // The last completion of a socket may have been the last of all.
                 return self.sockets.next_closed().map(|socket| Event::Closed { socket });
             };
-            match completion.tag.kind {
-                Kind::Timer => self.timer.armed = None,
-                Kind::Signal => {
-                    self.signal_watched = false;
-                    self.signal.take();
-                }
-                _ => {}
+            if completion.tag.kind == Kind::Signal {
+                self.signal_watched = false;
+                self.signal.take();
             }
             let ring = completion.ring;
             match self.sockets.complete(completion, &mut self.rings) {
@@ -342,17 +315,19 @@ impl DeviceRing {
         }
     }
 
-    /// Hands what was requested to the kernel.
+    /// Hands what was requested to the kernel, for owners that have more to do. Look at whatever a
+    /// doorbell may announce after it.
     ///
     /// # Errors
     /// None that load could cause: what the kernel cannot take now is handed over later.
     pub fn submit(&mut self) -> io::Result<()> {
         self.queue();
-        self.rings.submit()
+        let submitted = self.rings.submit();
+        self.signal.silence();
+        submitted
     }
 
-    /// The eventfd, in blocking mode, that is written when something completes or a doorbell rings,
-    /// while its owner sleeps. Whoever sleeps by reading it takes the signal.
+    /// The eventfd that ends a sleep when it is written: the doorbell of other processes.
     pub fn event_fd(&self) -> BorrowedFd<'_> {
         self.signal.as_fd()
     }
@@ -362,30 +337,9 @@ impl DeviceRing {
         self.signal.doorbell()
     }
 
-    /// Submits, and switches signals on. If false, there is something to do and they stay off.
-    ///
-    /// # Errors
-    /// As [`Self::submit`].
-    pub fn prepare_sleep(&mut self) -> io::Result<bool> {
-        self.submit()?;
-        self.signalling = true;
-        let idle = !self.has_more() && self.rings.arm_signals();
-        if !idle {
-            self.disarm();
-        }
-        Ok(idle)
-    }
-
-    /// Switches signals off. To be called after every sleep, and then look at whatever a doorbell
-    /// may announce.
-    pub fn awake(&mut self) {
-        self.disarm();
-        self.signal.silence();
-    }
-
-    /// For owners without a runtime: submits, and unless there is something to do sleeps until
+    /// Submits, and unless there is something to do sleeps until
     /// something completes, a doorbell rings, or this time has passed. One system call for a ring
-    /// that needs no second kernel ring. It includes [`Self::awake`].
+    /// that needs no second kernel ring. Look at whatever a doorbell may announce after it.
     ///
     /// # Errors
     /// As [`Self::submit`].
@@ -397,21 +351,8 @@ impl DeviceRing {
         }
         let timeout = if self.has_more() { Some(Duration::ZERO) } else { timeout };
         let slept = self.rings.submit_and_wait(timeout);
-        self.awake();
+        self.signal.silence();
         slept
-    }
-
-    /// Has the kernel end a sleep at this time at the latest. It may end earlier, when an earlier
-    /// time was asked for before; asking for a later time than the one in force changes nothing.
-    pub fn wake_at(&mut self, deadline: Instant, now: Instant) {
-        let operation = match self.timer.armed {
-            Some(armed) if armed <= deadline => return,
-            Some(_) => Operation::MoveTimer { after: self.timer.after.address() },
-            None => Operation::Timer { after: self.timer.after.address() },
-        };
-        self.timer.armed = Some(deadline);
-        self.timer.after.write(Timespec::from(deadline.since(now)));
-        self.rings.push(SocketId::NONE, operation);
     }
 
     /// Queues what is due by itself: accepts and receives that wait for room.
@@ -424,12 +365,6 @@ impl DeviceRing {
     /// Whether there is something to do that no completion will announce.
     fn has_more(&self) -> bool {
         self.sockets.is_starving() || !self.sockets.closed.is_empty()
-    }
-
-    fn disarm(&mut self) {
-        if std::mem::take(&mut self.signalling) {
-            self.rings.disarm_signals();
-        }
     }
 
     fn give_back_lent(&mut self) {
@@ -449,7 +384,6 @@ impl Drop for DeviceRing {
         if !let_go {
             // The kernel may still write to this memory, so it is never freed.
             std::mem::forget(std::mem::replace(&mut self.rings, Rings::new(Vec::new(), 1)));
-            std::mem::forget(std::mem::replace(&mut self.timer, Timer::new()));
             let capabilities = self.sockets.capabilities;
             std::mem::forget(std::mem::replace(
                 &mut self.sockets,

@@ -91,7 +91,7 @@ impl Model {
                 self.post(tag, taken, false, None);
             }
             Kind::Accept if fails => self.post(tag, -libc::ENFILE, false, None),
-            Kind::AcceptDelay | Kind::Timer => self.post(tag, -libc::ETIME, false, None),
+            Kind::AcceptDelay => self.post(tag, -libc::ETIME, false, None),
             Kind::Cancel => {
                 let target = self.pending.iter().position(|p| Some(p.tag) == cancels);
                 let target = target.map(|at| self.pending.remove(at));

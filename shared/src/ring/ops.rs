@@ -5,8 +5,6 @@
 
 use std::os::fd::RawFd;
 
-use io_uring::types::Timespec;
-
 use super::SocketId;
 use super::address::{RawAddress, Route};
 
@@ -33,13 +31,12 @@ pub(super) enum Kind {
     Connect,
     Option,
     AcceptDelay,
-    Timer,
     /// The eventfd was written.
     Signal,
 }
 
 impl Kind {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 13] = [
         Self::Cancel,
         Self::Accept,
         Self::Receive,
@@ -52,7 +49,6 @@ impl Kind {
         Self::Connect,
         Self::Option,
         Self::AcceptDelay,
-        Self::Timer,
         Self::Signal,
     ];
 }
@@ -111,12 +107,8 @@ pub(super) enum Operation {
     Cancel { request: u64 },
     /// Complete when accepting may be tried again.
     AcceptDelay,
-    /// Complete at this time from now.
-    Timer { after: *const Timespec },
     /// Complete when this eventfd is written.
     Signal { eventfd: RawFd },
-    /// The timer in flight completes at this time from now instead.
-    MoveTimer { after: *const Timespec },
 }
 
 impl Operation {
@@ -132,9 +124,8 @@ impl Operation {
             Self::SendDescriptor { .. } => Kind::SendDescriptor,
             Self::Connect { .. } => Kind::Connect,
             Self::QuickAck => Kind::Option,
-            Self::Cancel { .. } | Self::MoveTimer { .. } => Kind::Cancel,
+            Self::Cancel { .. } => Kind::Cancel,
             Self::AcceptDelay => Kind::AcceptDelay,
-            Self::Timer { .. } => Kind::Timer,
             Self::Signal { .. } => Kind::Signal,
         }
     }

@@ -67,12 +67,7 @@ impl Rings {
         None
     }
 
-    /// Switches the signals on. False if there is something to do first: then sleep would be wrong.
-    pub(super) fn arm_signals(&mut self) -> bool {
-        self.arm_from(0)
-    }
-
-    pub(super) fn disarm_signals(&mut self) {
+    fn disarm_signals(&mut self) {
         self.rings.iter_mut().for_each(|ring| ring.signal(false));
     }
 

@@ -1,4 +1,4 @@
-//! Sleeping and being woken: one eventfd for all completions and for other threads.
+//! Being woken: one eventfd for the completions of all kernel rings but the first, and for others.
 
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -18,7 +18,7 @@ struct Bell {
 /// Wakes the thread that owns a ring; any thread may ring it.
 ///
 /// What the ring's owner should see is published before ringing; it looks after every
-/// [`awake`](super::DeviceRing::awake). While it is awake, ringing costs no system call but the first.
+/// [`wait`](super::DeviceRing::wait). While it is awake, ringing costs no system call but the first.
 #[derive(Clone, Debug)]
 pub struct Doorbell(Arc<Bell>);
 
@@ -39,7 +39,6 @@ pub(super) struct Signal(Arc<Bell>);
 
 impl Signal {
     pub(super) fn new() -> io::Result<Self> {
-        // Blocking, because runtimes that wait for it by reading need that.
         let signal = eventfd(0, EventfdFlags::CLOEXEC)?;
         Ok(Self(Arc::new(Bell { signal, rung: AtomicBool::new(false) })))
     }

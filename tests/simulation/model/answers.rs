@@ -129,12 +129,12 @@ impl Simulation {
             Target::Links(known) => {
                 let links = hrefs_in(message);
                 known.clone_from(&links);
-                // It shows what was so at some time; at the end it must be the present.
-                if !rises || !self.model.views.since(user, 0, |view| view.links == links) {
-                    let seen =
-                        format!("link {link} is told of links that are not durable: {links:?}");
-                    self.fail(Invariant::CommitFirst, seen);
+                if !rises {
+                    let seen = format!("link {link}: Observe does not rise");
+                    return self.fail(Invariant::LatestState, seen);
                 }
+                // It shows what was so at some time; at the end it must be the present.
+                self.judge_links(link, user, 0, &links);
             }
         }
     }
@@ -178,17 +178,7 @@ impl Simulation {
             }
             What::Discover if message.code == ResponseType::Content => {
                 let links = hrefs_in(message);
-                let views = &self.model.views;
-                if !views.since(user, asked.step, |view| view.links == links) {
-                    let was =
-                        |link| views.since(user, asked.step, |view| view.links.contains(link));
-                    let invariant = match links.iter().all(was) {
-                        true => Invariant::Durability,
-                        false => Invariant::CommitFirst,
-                    };
-                    let seen = format!("link {link} discovers what was never so: {links:?}");
-                    self.fail(invariant, seen);
-                }
+                self.judge_links(link, user, asked.step, &links);
             }
             What::Ask { of, href, nonce } => self.judge_value(link, (*of, *href, *nonce), message),
             What::Foreign if !is_refusal(message) => {
@@ -197,6 +187,20 @@ impl Simulation {
             }
             _ => {}
         }
+    }
+
+    /// Links are those of one moment since a step: none that was not durable then, and all that were.
+    fn judge_links(&mut self, link: LinkId, user: UserId, step: u64, links: &[String]) {
+        let views = &self.model.views;
+        if views.since(user, step, |view| view.links == links) {
+            return;
+        }
+        let present = self.model.acknowledged.links_of(user);
+        let invariant = match links.iter().all(|link| present.contains(link)) {
+            true => Invariant::Durability,
+            false => Invariant::CommitFirst,
+        };
+        self.fail(invariant, format!("link {link} is shown what was never so: {links:?}"));
     }
 
     /// The tokens that are given out are those of an account that is durable.

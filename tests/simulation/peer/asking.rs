@@ -55,11 +55,15 @@ impl Simulation {
         }
     }
 
-    /// Somebody who has the same user, perhaps the peer itself.
+    /// Somebody who has the same user and an account, perhaps the peer itself.
     fn friend(&mut self, number: usize) -> usize {
         let user = self.peers[number].user;
         let peers = 0..self.peers.len();
-        let friends: Vec<_> = peers.filter(|&other| self.peers[other].user == user).collect();
+        let is_friend = |&other: &usize| {
+            let peer = &self.peers[other];
+            peer.user == user && (peer.stored.is_some() || other == number)
+        };
+        let friends: Vec<_> = peers.filter(is_friend).collect();
         *self.dice.pick(&friends)
     }
 

@@ -58,6 +58,8 @@ pub(super) struct Resource {
 pub(super) struct Peer {
     pub(super) di: DeviceId,
     pub(super) user: usize,
+    /// Its certificate proves its id.
+    pub(super) proves_id: bool,
     /// The single-use token that a Mediator has given it.
     pub(super) token: Option<String>,
     /// It has no token and no account.
@@ -81,10 +83,11 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(di: DeviceId, user: usize) -> Self {
+    pub(super) fn new(di: DeviceId, user: usize, proves_id: bool) -> Self {
         Self {
             di,
             user,
+            proves_id,
             token: None,
             wants_token: true,
             awaits_token: false,
@@ -217,6 +220,10 @@ impl Simulation {
             7 if message.code == SignalCode::Ping.code() => {
                 let pong = Msg { token: message.token, ..Msg::new(SignalCode::Pong.code()) };
                 self.say(link, &pong);
+            }
+            7 if message.code == SignalCode::Release.code() => {
+                self.leave(number, true);
+                self.pause(number, 1, 5);
             }
             7 => {}
             _ => {

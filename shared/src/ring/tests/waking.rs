@@ -1,14 +1,12 @@
 //! Sleeping and being woken.
 
-use std::fs::File;
 use std::io::{Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::support::{PATIENCE, Seen, connection, next_of, ring, serving, small};
 use crate::ring::{Config, TaskRun};
-use crate::time::Instant as RingInstant;
 
 #[test]
 fn no_message_is_slept_through() {
@@ -72,70 +70,6 @@ fn a_doorbell_wakes_from_another_thread_and_no_ring_is_lost() {
     for ringer in ringers {
         ringer.join().unwrap();
     }
-}
-
-/// As a runtime does: it reads the eventfd.
-#[test]
-fn who_sleeps_by_reading_the_eventfd_is_woken_by_completions_and_doorbells() {
-    for task_run in [TaskRun::Cooperative, TaskRun::Deferred] {
-        let config = Config { task_run, sockets_per_ring: Some(8), ..small() };
-        let (mut ring, address) = serving(config, 4);
-        let (mut peer, socket) = connection(&mut ring, address);
-        ring.receive_many(socket).unwrap();
-        let mut signal = File::from(ring.event_fd().try_clone_to_owned().unwrap());
-        let doorbell = ring.doorbell();
-        let (hellos, rings) = (1000, Arc::new(AtomicU32::new(0)));
-        let client = {
-            let rings = rings.clone();
-            std::thread::spawn(move || {
-                for _ in 0..hellos {
-                    peer.write_all(b"hello").unwrap();
-                    peer.read_exact(&mut [0; 5]).unwrap();
-                    rings.fetch_add(1, Ordering::Relaxed);
-                    doorbell.ring();
-                }
-            })
-        };
-        let mut ended = false;
-        while !ended || rings.load(Ordering::Relaxed) < hellos {
-            match ring.next_event().map(Seen::from) {
-                Some(Seen::Received(socket, bytes)) => ring.send(socket, bytes).unwrap(),
-                Some(Seen::Sent(_, _, Ok(()))) => {}
-                Some(Seen::Ended(_, Ok(()))) => ended = true,
-                Some(other) => panic!("{other:?}"),
-                None => {
-                    if ring.prepare_sleep().unwrap() {
-                        signal.read_exact(&mut [0; 8]).unwrap();
-                    }
-                    ring.awake();
-                }
-            }
-        }
-        client.join().unwrap();
-    }
-}
-
-#[test]
-fn a_deadline_ends_a_sleep_and_an_earlier_one_replaces_it() {
-    let mut ring = ring(small());
-    let now = RingInstant::START;
-    let begun = Instant::now();
-    ring.wake_at(now + PATIENCE * 10, now);
-    ring.submit().unwrap();
-    ring.wake_at(now + Duration::from_millis(5), now);
-    ring.wake_at(now + Duration::from_secs(1), now);
-    // The first sleep may end with the change of the timer itself.
-    while begun.elapsed() < Duration::from_millis(5) {
-        ring.wait(Some(PATIENCE)).unwrap();
-        while ring.next_event().is_some() {}
-    }
-    assert!(begun.elapsed() < PATIENCE);
-    // The timer is spent: a later one can be set.
-    ring.wait(Some(Duration::ZERO)).unwrap();
-    while ring.next_event().is_some() {}
-    ring.wake_at(now + Duration::from_millis(5), now);
-    ring.wait(Some(PATIENCE)).unwrap();
-    assert!(begun.elapsed() < PATIENCE);
 }
 
 #[test]
