@@ -10,7 +10,8 @@
 //!
 //! Reading order: [`config`]; [`server`], connections; [`trace`], what goes around every request;
 //! [`router`], [`auth`] (with [`credentials`]) and [`route`], who asks for what; [`devices`],
-//! [`resources`] and [`mediator`], the answers; [`oauth`], the authorization server, with its
+//! [`resources`], [`mediator`] and [`subscriptions`], the answers; [`webhooks`], events on their way to
+//! consumers; [`oauth`], the authorization server, with its
 //! [`pages`], and [`operators`], who register clients and users; [`representation`], JSON and CBOR; [`problem`], every
 //! failure; [`shards`], the way to the gateway.
 //!
@@ -39,11 +40,13 @@ pub mod health;
 pub mod mediator;
 pub mod query;
 pub mod resources;
+pub mod subscriptions;
 
 pub mod body;
 pub mod problem;
 pub mod representation;
 
 pub mod shards;
+pub mod webhooks;
 
 pub use server::{Server, run};

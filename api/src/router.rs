@@ -17,7 +17,7 @@ use axum::body::Body;
 use axum::error_handling::HandleErrorLayer;
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
-use axum::http::{Method, StatusCode};
+use axum::http::Method;
 use axum::response::Response;
 use axum::routing::get;
 use shared::time::UnixTime;
@@ -33,7 +33,9 @@ use crate::oauth::{self, access_token};
 use crate::problem::{Intent, Problem};
 use crate::route::{Route, RouteFault};
 use crate::trace::{self, Trace};
-use crate::{body, devices, health, mediator, operators, representation, resources};
+use crate::{
+    body, devices, health, mediator, operators, representation, resources, subscriptions,
+};
 
 /// Everything that the process serves.
 pub fn router(app: Arc<App>) -> Router {
@@ -116,7 +118,9 @@ async fn answer(State(app): State<Arc<App>>, request: Request) -> Result<Respons
         Route::ReadDevice(device) => devices::read(asked, device).await,
         Route::Retrieve(device, href) => resources::retrieve(asked, device, href).await,
         Route::Update(device, href) => resources::update(asked, device, href, body).await,
-        Route::Subscriptions => not_offered(&asked.caller),
+        Route::Subscribe(target) => subscriptions::subscribe(asked, target, body).await,
+        Route::ReadSubscription(target, id) => subscriptions::read(asked, target, id).await,
+        Route::Unsubscribe(target, id) => subscriptions::unsubscribe(asked, target, id).await,
         Route::RegisterMediator => mediator::register(asked).await,
         Route::IssueDeviceToken => mediator::issue_token(asked, body).await,
         Route::ListDeviceTokens => mediator::list_tokens(asked).await,
@@ -131,11 +135,6 @@ pub(crate) async fn authenticate(app: &App, parts: &Parts) -> Result<Arc<Caller>
         Some(found) => found,
         None => access_token::authenticate(app, token).await,
     }
-}
-
-fn not_offered(caller: &Caller) -> Result<Response, Problem> {
-    caller.must_read()?;
-    Err(Problem::new(StatusCode::NOT_IMPLEMENTED, "this service does not offer subscriptions"))
 }
 
 pub(crate) fn unix_now() -> UnixTime {

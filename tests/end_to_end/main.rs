@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
 mod demo;
+mod events;
 mod interop;
 mod linking;
 mod main_job;

@@ -10,6 +10,7 @@ mod conformance;
 mod d2d;
 mod directory;
 mod discovery;
+mod events;
 mod failures;
 mod framing;
 mod isolation;

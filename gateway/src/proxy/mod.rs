@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 
 use shared::channel::message::{Failure, Reply, ReplyEnvelope};
 use shared::coap::{ResponseType, Token};
+use shared::ids::DeviceId;
 use shared::time::Instant;
 
 use crate::account::{Accounts, DeviceKey};
@@ -20,7 +21,7 @@ use crate::command::gather::{GatherKey, Gathers};
 use crate::config::{Limits, Timers};
 use crate::connection::ConnectionId;
 use crate::connection::exchanges::Exchanges;
-use crate::observe::{Observations, ObserverKey, UpstreamKey};
+use crate::observe::{Observations, ObserverKey, Sample, UpstreamKey};
 use crate::reject::Reject;
 use crate::shard::input::ChannelId;
 use crate::shard::wire::Wire;
@@ -63,6 +64,13 @@ pub enum Purpose {
         /// The device that was asked.
         device: DeviceKey,
     },
+    /// The present representation, for subscriptions.
+    Sample {
+        /// The device that was asked.
+        device: DeviceKey,
+        /// The number of the link.
+        instance: u32,
+    },
     /// Nobody waits for the answer.
     Absorb {
         /// The device that was asked.
@@ -78,6 +86,7 @@ impl Purpose {
             Self::Command { device, .. }
             | Self::Fetch { device, .. }
             | Self::Join { device, .. }
+            | Self::Sample { device, .. }
             | Self::Absorb { device } => Some(*device),
             Self::Observe(_) => None,
         }
@@ -138,6 +147,10 @@ pub struct Router {
     pub gathers: Gathers,
     /// Answers for `api` processes.
     pub replies: VecDeque<(ChannelId, ReplyEnvelope)>,
+    /// Representations of resources to which somebody is subscribed.
+    pub samples: Vec<Sample>,
+    /// Devices on which an observation for subscriptions has ended.
+    pub unwatched: Vec<DeviceId>,
     /// Requests that ended without a response, and have not been seen to.
     pub unanswered: VecDeque<(Purpose, Unanswered)>,
     /// Bounds.

@@ -104,6 +104,15 @@ impl Shard {
         if self.router.accounts[device].connection == Some(id) {
             self.router.accounts[device].connection = None;
             self.expiries.pause(device, self.now.instant);
+            self.note_status(device);
+        }
+    }
+
+    /// A device has come or gone: whoever is subscribed hears of it at the end of the turn.
+    pub(super) fn note_status(&mut self, device: DeviceKey) {
+        if !self.events.subscriptions.is_empty() {
+            let origin = self.router.accounts.origin(device);
+            self.events.touch(origin.user, origin.device);
         }
     }
 
@@ -186,6 +195,7 @@ impl Shard {
         self.expire_links();
         self.tell_link_observers();
         self.close_unmended();
+        self.tick_events();
         self.go_on_after_waiting();
     }
 

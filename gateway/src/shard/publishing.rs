@@ -50,6 +50,7 @@ impl Shard {
         self.check_commits().map_err(as_failed_publish)?;
         self.staging.close(gate);
         let write = record::put_directory(origin.user, origin.device, Some(&published.directory));
+        let news = self.news_of_links(origin.user, origin.device, Some(&published.directory));
         let change = Change::Links {
             device: key,
             directory: Some(published.directory),
@@ -57,7 +58,7 @@ impl Shard {
             requester: *requester,
             published: Some(Echo { body: published.echo, named: published.named }),
         };
-        self.commit([write], change, Some(gate));
+        self.commit_with([write], change, Some(gate), news);
         Ok(Flow::Next)
     }
 
@@ -98,9 +99,10 @@ impl Shard {
         self.staging.close(gate);
         let write = record::put_directory(origin.user, origin.device, rest.as_ref());
         let requester = *requester;
+        let news = self.news_of_links(origin.user, origin.device, rest.as_ref());
         let change =
             Change::Links { device: key, directory: rest, gone, requester, published: None };
-        self.commit([write], change, Some(gate));
+        self.commit_with([write], change, Some(gate), news);
         Ok(Flow::Next)
     }
 

@@ -229,8 +229,10 @@ impl World {
             Command::IssueDeviceToken { device } => state.issue(user, device),
             Command::ListDeviceTokens => Ok(Reply::DeviceTokens(state.tokens_of(user))),
             Command::RemoveDevice { device } => state.remove(user, device),
-            // The authorization server is tested with the real gateway.
-            Command::Authorization(_) | Command::Registry(_) => Err(Failure::StoreUnavailable),
+            // The authorization server and events are tested with the real gateway.
+            Command::Authorization(_) | Command::Registry(_) | Command::Events(_) => {
+                Err(Failure::StoreUnavailable)
+            }
         };
         Some(outcome.unwrap_or_else(Reply::Failed))
     }
