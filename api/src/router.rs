@@ -16,8 +16,8 @@ use axum::Router;
 use axum::body::Body;
 use axum::error_handling::HandleErrorLayer;
 use axum::extract::{Request, State};
-use axum::http::request::Parts;
 use axum::http::Method;
+use axum::http::request::Parts;
 use axum::response::Response;
 use axum::routing::get;
 use shared::time::UnixTime;
@@ -33,9 +33,7 @@ use crate::oauth::{self, access_token};
 use crate::problem::{Intent, Problem};
 use crate::route::{Route, RouteFault};
 use crate::trace::{self, Trace};
-use crate::{
-    body, devices, health, mediator, operators, representation, resources, subscriptions,
-};
+use crate::{body, devices, health, mediator, operators, representation, resources, subscriptions};
 
 /// Everything that the process serves.
 pub fn router(app: Arc<App>) -> Router {

@@ -67,14 +67,14 @@ pub async fn subscribe(asked: Asked, target: Target, body: Body) -> Result<Respo
         format,
     };
     let command = Command::Events(EventsCommand::Subscribe(asked_for));
-    let Reply::Subscribed(id) =
-        asked.app.ask_store(&asked.caller, command, Intent::Update).await?
+    let Reply::Subscribed(id) = asked.app.ask_store(&asked.caller, command, Intent::Update).await?
     else {
         return Err(unexpected_reply("subscribe"));
     };
     audit(&asked, id, "subscription created");
     let path = asked.parts.uri.path().trim_end_matches('/');
-    let location = HeaderValue::try_from(format!("{path}/{id}")).map_err(|_| Problem::internal())?;
+    let location =
+        HeaderValue::try_from(format!("{path}/{id}")).map_err(|_| Problem::internal())?;
     let mut response = named(id);
     *response.status_mut() = StatusCode::CREATED;
     response.headers_mut().insert(LOCATION, location);

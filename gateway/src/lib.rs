@@ -13,7 +13,7 @@
 //!
 //! [`shard::Shard`] is the whole core of one CPU core: it opens no sockets, reads no clock, draws no
 //! random numbers. `io` (feature `io`) is the shell. Reading order: [`shard`], [`connection`],
-//! [`account`], [`directory`], [`proxy`], [`observe`], [`authorization`], [`events`],
+//! [`account`], [`directory`], [`proxy`], [`blockwise`], [`observe`], [`authorization`], [`events`],
 //! [`command`], [`store`], then `io`.
 //!
 //! Invariants: a user lives on exactly one shard; no request crosses from one user to another
@@ -22,6 +22,7 @@
 
 pub mod account;
 pub mod authorization;
+pub mod blockwise;
 pub mod command;
 pub mod config;
 pub mod connection;

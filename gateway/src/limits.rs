@@ -83,6 +83,15 @@ pub const COMMITS_MAX: usize = 65_536;
 /// Bytes of the last known representations of one device.
 pub const PROJECTION_BYTES_MAX: usize = 64 * 1024;
 
+/// Bodies that one peer has on the way to us in blocks, and answers that it has on the way from us.
+pub const TRANSFERS_PER_PEER_MAX: usize = 8;
+
+/// Requests and observations of one peer that takes blocks, whose answers may have to be cut.
+pub const EXPECTATIONS_PER_PEER_MAX: usize = 512;
+
+/// Bytes of all bodies of a shard that come or go in blocks, in each direction.
+pub const TRANSFER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// Records are joined in one send only while the whole stays below this many bytes, the smallest
 /// segment that IPv6 guarantees: a record header split over two segments makes devices drop the
 /// connection (device reference 1.3, rule 15).
@@ -103,6 +112,10 @@ pub const REPAIR: Duration = Duration::from_secs(5);
 
 /// Beyond the expiry of an access token on a live session (device reference 4.6).
 pub const TOKEN_GRACE: Duration = Duration::from_secs(30);
+
+/// For the next block of a body, or the request for the next one of an answer: the connection is
+/// reliable, so only a peer that has given up lets it pass.
+pub const TRANSFER: Duration = Duration::from_secs(30);
 
 /// A send that makes no progress for so long ends the connection.
 pub const SEND: Duration = Duration::from_secs(30);

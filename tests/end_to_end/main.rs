@@ -4,9 +4,9 @@
 mod demo;
 mod events;
 mod interop;
-mod linking;
 mod main_job;
 mod pages;
+mod partner;
 mod refused_starts;
 mod reloads;
 mod restarts;

@@ -7,6 +7,7 @@ Reads one JSON object from standard input:
     tls                   "1.2" or "1.3"
     device, client        {"di", "cis", "token", "provider"} of each, as a Mediator would write them
     uid                   the user
+    message_bytes_max     the Max-Message-Size of both stations; what is larger goes in blocks
 
 and prints one JSON object with what each step was answered. Does not judge: the test does.
 """
@@ -20,6 +21,7 @@ import aiocoap
 import aiocoap.resource as resource
 import cbor2
 from aiocoap import Code, ContentFormat
+from aiocoap.transports import rfc8323common, tcp
 
 OCF_CBOR = ContentFormat(10000)
 LIMIT_SECS = 60
@@ -52,6 +54,46 @@ class Light(resource.ObservableResource):
         answer = self.representation()
         answer.code = Code.CHANGED
         return answer
+
+
+class Note(resource.Resource):
+    """Keeps what it is given."""
+
+    def __init__(self):
+        super().__init__()
+        self.value = b""
+
+    async def render_get(self, _request):
+        return aiocoap.Message(code=Code.CONTENT, payload=self.value, content_format=OCF_CBOR)
+
+    async def render_post(self, request):
+        self.value = request.payload
+        return aiocoap.Message(code=Code.CHANGED)
+
+
+def count_blocks():
+    """Counts messages with block options, of both stations and in both directions."""
+    counts = {"sent": 0, "received": 0}
+
+    def count(direction, message):
+        if message.opt.block1 is not None or message.opt.block2 is not None:
+            counts[direction] += 1
+
+    send, decode = tcp.TcpConnection._send_message, tcp._decode_message
+
+    def sending(connection, message):
+        if not message.code.is_signalling():
+            count("sent", message)
+        send(connection, message)
+
+    def decoding(data):
+        message = decode(data)
+        if not message.code.is_signalling():
+            count("received", message)
+        return message
+
+    tcp.TcpConnection._send_message, tcp._decode_message = sending, decoding
+    return counts
 
 
 class Station:
@@ -122,8 +164,11 @@ def shown(answer):
 
 async def live(facts):
     steps = {}
+    rfc8323common.RFC8323Remote._my_max_message_size = facts["message_bytes_max"]
+    blocks = count_blocks()
     light, site = Light(), resource.Site()
     site.add_resource(["light"], light)
+    site.add_resource(["note"], Note())
     device = await Station(facts, facts["device"]).open(site)
     steps["device signs up"] = await device.sign_up()
     steps["device signs in"] = await device.session(True)
@@ -145,6 +190,20 @@ async def live(facts):
     steps["client is notified"] = shown(await anext(notifications))
     observation.observation.cancel()
     steps["client retrieves again"] = shown(await client.ask(Code.GET, path))
+
+    note = "/" + device.me["di"] + "/note"
+    text = "".join(chr(97 + at // 100 % 26) for at in range(20000))
+    stored = await client.ask(Code.POST, note, {"text": text})
+    steps["client stores a long text"] = {"code": stored.code.dotted}
+    read = await client.ask(Code.GET, note)
+    is_same = cbor2.loads(read.payload) == {"text": text}
+    steps["client reads a long text"] = {"code": read.code.dotted, "same": is_same}
+    links = [{**link, "href": "/link/%d" % number} for number in range(60)]
+    many = await device.ask(Code.POST, "/oic/rd", {**directory, "links": links})
+    steps["device publishes many links"] = {"code": many.code.dotted}
+    found = await client.ask(Code.GET, "/oic/res")
+    steps["client discovers many links"] = {"code": found.code.dotted, "count": len(cbor2.loads(found.payload))}
+    steps["messages with blocks"] = dict(blocks)
 
     steps["device refreshes"] = await device.refresh()
     steps["device signs in again"] = await device.session(True)

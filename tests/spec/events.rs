@@ -152,7 +152,9 @@ fn links_are_told_when_they_come_change_and_go() {
     assert_eq!(told(&gone), [(3, ResourcesUnpublished)]);
     let EventBody::Links(_, links) = &gone[0].2 else { panic!() };
     assert_eq!(links.len(), 2);
-    assert!(links.iter().all(|link| !link.resource_types.is_empty() && !link.interfaces.is_empty()));
+    assert!(
+        links.iter().all(|link| !link.resource_types.is_empty() && !link.interfaces.is_empty())
+    );
 }
 
 /// Cases 121, 130; one observation on the device serves clients and subscriptions.
@@ -190,7 +192,10 @@ fn of_a_representation_that_changes_while_another_is_delivered_the_newest_follow
     let device = light_of(&user);
     let (subscriber, register) = subscribed_to_light(&user, &device);
     for value in 0..10u8 {
-        device.respond(&register, content(vec![0xa1, 0x61, b'n', value]).observe(2 + u32::from(value)));
+        device.respond(
+            &register,
+            content(vec![0xa1, 0x61, b'n', value]).observe(2 + u32::from(value)),
+        );
     }
     let first = subscriber.next();
     assert_eq!((first.number, representation(&first.event.body)[3]), (1, 0));
@@ -323,7 +328,8 @@ fn gone_ends_the_subscription_without_another_word() {
     user.signed_in_device();
     subscriber.expect_silence();
     assert!(!subscriber.stands());
-    let left = [Table::Subscription, Table::Outbox, Table::Progress].map(|table| world.stored(table));
+    let left =
+        [Table::Subscription, Table::Outbox, Table::Progress].map(|table| world.stored(table));
     assert_eq!(left, [0, 0, 0], "nothing of it is left");
 }
 
@@ -415,7 +421,10 @@ fn with_its_device_or_resource_a_subscription_ends_after_what_it_was_to_be_told(
     of_devices.accept_all();
     device.respond(&register, content(ON).observe(2));
     device.request(tests::delete("/oic/rd"));
-    assert_eq!(told(&of_light.accept_all()), [(1, ResourceContentChanged), (2, SubscriptionCancelled)]);
+    assert_eq!(
+        told(&of_light.accept_all()),
+        [(1, ResourceContentChanged), (2, SubscriptionCancelled)]
+    );
     assert_eq!(told(&of_links.accept_all()), [(2, ResourcesUnpublished)]);
     device.publish(&["/light/1"]);
     world.command(user.id, Command::RemoveDevice { device: device.id });
@@ -490,8 +499,7 @@ fn a_subscription_that_meets_a_change_on_its_way_misses_nothing_and_hears_nothin
     device.send(device.sign_up_request(&token));
     world.advance_secs(1);
     let wish = user.wish(Target::Devices, &[DevicesRegistered]);
-    let command =
-        Command::Events(shared::channel::events::EventsCommand::Subscribe(wish));
+    let command = Command::Events(shared::channel::events::EventsCommand::Subscribe(wish));
     let request = world.send_command(user.id, command);
     world.advance_secs(20);
     assert!(matches!(world.reply(request), Some(Reply::Subscribed(_))));
@@ -529,7 +537,10 @@ fn of_a_resource_that_nobody_knows_nothing_is_told_until_it_is_known() {
     world.settle();
     let late = user.subscribed(to_light(&device), &[ResourceContentChanged]);
     let known = late.accept_all();
-    assert_eq!((told(&known), representation(&known[0].2)), (vec![(0, ResourceContentChanged)], ON));
+    assert_eq!(
+        (told(&known), representation(&known[0].2)),
+        (vec![(0, ResourceContentChanged)], ON)
+    );
 }
 
 #[test]

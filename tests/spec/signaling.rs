@@ -24,15 +24,16 @@ fn last_reason(world: &World) -> CloseReason {
     world.ended().last().expect("a connection has ended").reason
 }
 
-/// Device reference 2.5: the cloud's own CSM, vector CSM-2.
+/// Device reference 2.5, 12: the cloud's own CSM, vector CSM-2 and Block-Wise-Transfer.
 #[test]
-fn the_clouds_csm_comes_first_and_tells_its_limit_and_no_block_wise() {
+fn the_clouds_csm_comes_first_and_tells_its_limit_and_block_wise() {
     let world = World::new();
     let peer = world.peer(world.device_id(), tests::PKI.product());
     peer.knock();
     let csm = peer.take();
     assert_eq!(csm.token.expect("a token").as_bytes().len(), 8);
-    assert_eq!(Msg { token: None, ..csm }, Msg { token: None, ..vector("CSM-2").message });
+    let expected = vector("CSM-2").message.option(BLOCK_WISE_TRANSFER, []);
+    assert_eq!(Msg { token: None, ..csm }, Msg { token: None, ..expected });
     peer.expect_silence();
 }
 
@@ -61,7 +62,10 @@ fn a_csm_sets_what_it_names_and_leaves_the_rest() {
     device.send(csm());
     device.expect(get("/oic/res"), InternalServerError);
     device.send(csm().option(BLOCK_WISE_TRANSFER, []));
-    device.expect(get("/oic/res"), InternalServerError);
+    let block = device.expect(get("/oic/res"), Content);
+    assert!(block.has(CoapOption::Block2) && block.encode().len() < length);
+    device.send(csm());
+    assert!(device.expect(get("/oic/res"), Content).has(CoapOption::Block2));
     device.send(csm().uint(MAX_MESSAGE_SIZE, length as u32));
     device.expect(get("/oic/res"), Content);
     device.send(csm().uint(MAX_MESSAGE_SIZE, 1).uint(MAX_MESSAGE_SIZE, u32::MAX));

@@ -1,7 +1,7 @@
 //! The words that tests are written in.
 //!
 //! For the real programs: [`processes`] starts them, [`rest`] and [`stations`] talk to them as partners,
-//! devices and clients do, [`receiver`] gets events as partners do, [`browser`] and [`chromium`] as users who link them, [`wire`] as nobody should, [`tools`] finds programs of others.
+//! devices and clients do, [`scripted`] as a device of few words, [`receiver`] gets events as partners do, [`browser`] and [`chromium`] as users who link them, [`wire`] as nobody should, [`tools`] finds programs of others.
 //!
 //! For the core without any of that:
 //!
@@ -28,6 +28,7 @@ pub mod chromium;
 pub mod processes;
 pub mod receiver;
 pub mod rest;
+pub mod scripted;
 pub mod stations;
 pub mod tools;
 pub mod wire;

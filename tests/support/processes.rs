@@ -18,6 +18,7 @@ use loadtest::demo::{
 use loadtest::report::Arrived;
 use loadtest::state;
 use rustix::process::{Pid, Signal, kill_process};
+use sha2::{Digest, Sha256};
 use shared::ids::DeviceId;
 use tempfile::TempDir;
 
@@ -75,11 +76,13 @@ pub struct Setup {
     pub devices: u32,
     /// What the gateway's configuration has otherwise.
     pub gateway: fn(&mut toml::Table),
+    /// What the configuration of the api has otherwise.
+    pub api: fn(&mut toml::Table),
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { shards: 2, users: 1, devices: 100, gateway: |_| {} }
+        Self { shards: 2, users: 1, devices: 100, gateway: |_| {}, api: |_| {} }
     }
 }
 
@@ -149,6 +152,26 @@ impl TestCloud {
     /// Starts it again.
     pub fn start_api(&mut self) {
         self.cloud.start_api(patience(&self.interrupts)).unwrap();
+    }
+
+    /// Starts the api again with another configuration.
+    pub fn restart_api(&mut self, change: impl FnOnce(&mut toml::Table)) {
+        self.kill_api();
+        reconfigure(&self.cloud.installation.path("api.toml"), change);
+        self.start_api();
+    }
+
+    /// Makes a token of this user known to the api, with these scopes, and starts the api again.
+    pub fn admit(&mut self, token: &str, user: &str, scopes: &[&str]) {
+        let digest: String =
+            Sha256::digest(token).iter().map(|byte| format!("{byte:02x}")).collect();
+        let path = self.cloud.installation.path("credentials.json");
+        let mut known: Vec<serde_json::Value> = serde_json::from_str(&read(&path)).unwrap();
+        known.push(serde_json::json!({
+            "token_sha256": digest, "user": user, "client": "test", "scopes": scopes,
+        }));
+        fs::write(&path, serde_json::to_vec(&known).unwrap()).unwrap();
+        self.restart_api(|_| {});
     }
 
     /// Stops the swarm: all its devices have to be online, and no rule may have been broken.
@@ -276,11 +299,15 @@ pub fn install(directory: &Path, setup: Setup) -> Installation {
         devices: setup.devices,
     };
     let installation = Installation::open(&settings, &binaries().gateway).unwrap();
-    let path = installation.path("gateway.toml");
-    let mut config: toml::Table = read(&path).parse().unwrap();
-    (setup.gateway)(&mut config);
-    fs::write(&path, toml::to_string(&config).unwrap()).unwrap();
+    reconfigure(&installation.path("gateway.toml"), setup.gateway);
+    reconfigure(&installation.path("api.toml"), setup.api);
     installation
+}
+
+fn reconfigure(path: &Path, change: impl FnOnce(&mut toml::Table)) {
+    let mut config: toml::Table = read(path).parse().unwrap();
+    change(&mut config);
+    fs::write(path, toml::to_string(&config).unwrap()).unwrap();
 }
 
 fn patience(interrupts: &Receiver<()>) -> Patience<'_> {

@@ -28,6 +28,8 @@ pub struct Notice {
     pub body: Vec<u8>,
     /// When it was there.
     pub at: Instant,
+    /// The same in seconds since 1970.
+    pub unix: u64,
     /// How many came on the same connection before it.
     pub nth: usize,
 }
@@ -75,10 +77,9 @@ impl Notice {
         if part("event-signature") != expected {
             return Err("the signature is wrong".into());
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let sent: u64 = part("event-timestamp").parse().map_err(|_| "no timestamp")?;
-        if sent.abs_diff(now) > AGE_MAX {
-            return Err(format!("it is {} seconds off", sent.abs_diff(now)));
+        if sent.abs_diff(self.unix) > AGE_MAX {
+            return Err(format!("it was {} seconds off", sent.abs_diff(self.unix)));
         }
         for forbidden in ["authorization", "cookie", "accept-encoding"] {
             if self.headers.contains_key(forbidden) {
@@ -227,5 +228,6 @@ fn read(reader: &mut impl BufRead, nth: usize) -> std::io::Result<Option<Notice>
     let length = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
-    Ok(Some(Notice { path, headers, body, at: Instant::now(), nth }))
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    Ok(Some(Notice { path, headers, body, at: Instant::now(), unix, nth }))
 }

@@ -42,6 +42,15 @@ impl Taken {
     }
 }
 
+/// What comes with a code.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Said {
+    /// CBOR.
+    pub content: Option<Vec<u8>>,
+    /// In seconds.
+    pub max_age: Option<u32>,
+}
+
 /// A TLS connection.
 pub struct Wire {
     stream: StreamOwned<ClientConnection, TcpStream>,
@@ -126,6 +135,31 @@ impl Wire {
         }
         message.finish();
         self.send(&out).unwrap();
+    }
+
+    /// Sends a message that is no request.
+    ///
+    /// # Errors
+    /// What TLS or TCP says.
+    pub fn say(&mut self, token: &[u8], code: Code, said: &Said) -> io::Result<()> {
+        let mut out = Vec::new();
+        let mut message = MessageWriter::new(&mut out, code, Token::new(token).unwrap());
+        if said.content.is_some() {
+            message.option_uint(12, 10_000);
+        }
+        if let Some(seconds) = said.max_age {
+            message.option_uint(14, seconds);
+        }
+        if let Some(content) = said.content.as_ref().filter(|content| !content.is_empty()) {
+            message.payload(content);
+        }
+        message.finish();
+        self.send(&out)
+    }
+
+    /// The socket, to end it from elsewhere.
+    pub fn socket(&self) -> TcpStream {
+        self.stream.sock.try_clone().unwrap()
     }
 
     /// The next message; none when the gateway has closed.

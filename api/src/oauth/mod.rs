@@ -13,7 +13,7 @@
 //! that is derived from the signing keys, so every `api` process understands it.
 //!
 //! Reading order: [`parameters`], [`request`], [`pkce`]; [`authorize`], [`login`], [`browser`],
-//! [`attempts`], [`password`]; [`clients`], [`token`], [`revocation`], [`introspection`]; [`keys`],
+//! [`attempts`], [`password`]; [`clients`], [`authorities`], [`token`], [`revocation`], [`introspection`]; [`keys`],
 //! [`access_token`], [`metadata`]; [`error`].
 
 pub mod parameters;
@@ -26,6 +26,7 @@ pub mod browser;
 pub mod login;
 pub mod password;
 
+pub mod authorities;
 pub mod clients;
 pub mod introspection;
 pub mod revocation;

@@ -2,8 +2,6 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
 use shared::channel::authorization::{ClientRecord, ClientSecret, RegistryCommand};
 use shared::channel::message::Reply;
@@ -14,6 +12,7 @@ use url::Url;
 
 use super::{Refusal, check_text, done, invalid, random};
 use crate::app::{App, Unfulfilled};
+use crate::oauth::authorities::{self, NoAuthorities};
 use crate::oauth::clients::{CLIENT_ID_BYTES_MAX, digest};
 use crate::router::unix_now;
 
@@ -23,7 +22,6 @@ const REDIRECT_URIS_MAX: usize = 10;
 const REDIRECT_URI_BYTES_MAX: usize = 2048;
 const NAME_BYTES_MAX: usize = 100;
 const CONTACT_BYTES_MAX: usize = 200;
-const AUTHORITIES_BYTES_MAX: usize = 32 << 10;
 
 /// A client to be registered.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
@@ -148,6 +146,13 @@ pub async fn set_enabled(app: &App, id: &str, enabled: bool) -> Result<(), Refus
     replace(app, ClientRecord { enabled, ..client }).await
 }
 
+/// Replaces the authorities of a client's own servers; none when empty.
+pub async fn set_authorities(app: &App, id: &str, authorities: String) -> Result<(), Refusal> {
+    check_authorities(&authorities)?;
+    let client = read(app, id).await?;
+    replace(app, ClientRecord { authorities, ..client }).await
+}
+
 /// Forgets a client. Its tokens are good for nothing from then on.
 pub async fn remove(app: &App, id: &str) -> Result<(), Refusal> {
     let reply = app.ask_registry(RegistryCommand::RemoveClient { id: id.into() }).await?;
@@ -221,19 +226,8 @@ fn check_redirect_uri(uri: &str) -> Result<(), Refusal> {
 }
 
 fn check_authorities(pem: &str) -> Result<(), Refusal> {
-    if pem.is_empty() {
-        return Ok(());
-    }
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
-    let readable = certificates.is_ok_and(|certificates| {
-        let mut roots = rustls::RootCertStore::empty();
-        let (added, ignored) = roots.add_parsable_certificates(certificates);
-        added > 0 && ignored == 0
-    });
-    if readable && pem.len() <= AUTHORITIES_BYTES_MAX {
-        return Ok(());
-    }
-    invalid("the authorities are no certificates in PEM, or have more than 32 KiB")
+    let known = authorities::parse(pem);
+    known.map(drop).or_else(|wrong: NoAuthorities| invalid(wrong.to_string()))
 }
 
 #[cfg(test)]

@@ -45,6 +45,14 @@ pub enum ClientOperation {
         /// Which client
         id: String,
     },
+    /// Replace the authorities of its own servers
+    Authorities {
+        /// Which client
+        id: String,
+        /// PEM file with the authorities; without it the public ones count
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
     /// Let one do what it is registered for
     Enable {
         /// Which client
@@ -175,6 +183,9 @@ async fn on_clients(app: &App, operation: ClientOperation) -> Result<(), Command
             let secret = clients::add_secret(app, &id).await?;
             println!("client_secret  {}", secret.reveal());
         }
+        ClientOperation::Authorities { id, file } => {
+            clients::set_authorities(app, &id, read_authorities(file)?).await?;
+        }
         ClientOperation::Enable { id } => clients::set_enabled(app, &id, true).await?,
         ClientOperation::Disable { id } => clients::set_enabled(app, &id, false).await?,
         ClientOperation::Remove { id } => clients::remove(app, &id).await?,
@@ -184,12 +195,7 @@ async fn on_clients(app: &App, operation: ClientOperation) -> Result<(), Command
 
 impl AddClient {
     fn into_client(self) -> Result<NewClient, CommandError> {
-        let authorities = match self.authorities {
-            Some(path) => std::fs::read_to_string(&path).map_err(|cause| {
-                CommandError::Unreadable { what: path.display().to_string(), cause }
-            })?,
-            None => String::new(),
-        };
+        let authorities = read_authorities(self.authorities)?;
         Ok(NewClient {
             id: self.id,
             name: self.name,
@@ -200,6 +206,13 @@ impl AddClient {
             authorities,
         })
     }
+}
+
+/// The authorities in a file; none without a file.
+fn read_authorities(file: Option<PathBuf>) -> Result<String, CommandError> {
+    let Some(path) = file else { return Ok(String::new()) };
+    let unreadable = |cause| CommandError::Unreadable { what: path.display().to_string(), cause };
+    std::fs::read_to_string(&path).map_err(unreadable)
 }
 
 async fn on_users(app: &App, operation: UserOperation) -> Result<(), CommandError> {

@@ -5,6 +5,7 @@
 //! | `GET /operator/v1/clients` | 200, a list |
 //! | `POST /operator/v1/clients` | 201, the client and its secret |
 //! | `POST /operator/v1/clients/{id}/secrets` | 201, another secret; the one before stays good |
+//! | `PUT /operator/v1/clients/{id}/authorities` | 204; those of its own servers are replaced |
 //! | `POST /operator/v1/clients/{id}/{enable, disable}` | 204 |
 //! | `DELETE /operator/v1/clients/{id}` | 204 |
 //! | `GET /operator/v1/users` | 200, a list |
@@ -18,7 +19,7 @@ use axum::Router;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shared::ids::UserId;
@@ -51,6 +52,7 @@ pub fn router() -> Router<Arc<App>> {
     let clients = "/operator/v1/clients";
     let client = "/operator/v1/clients/{id}";
     let secrets = "/operator/v1/clients/{id}/secrets";
+    let authorities = "/operator/v1/clients/{id}/authorities";
     let client_switch = "/operator/v1/clients/{id}/{switch}";
     let users = "/operator/v1/users";
     let password = "/operator/v1/users/{name}/password";
@@ -59,6 +61,7 @@ pub fn router() -> Router<Arc<App>> {
         .route(clients, traced(clients, get(list_clients).post(add_client)))
         .route(client, traced(client, delete(remove_client)))
         .route(secrets, traced(secrets, post(add_secret)))
+        .route(authorities, traced(authorities, put(set_authorities)))
         .route(client_switch, traced(client_switch, post(switch_client)))
         .route(users, traced(users, get(list_users).post(add_user)))
         .route(password, traced(password, post(set_password)))
@@ -124,6 +127,24 @@ async fn add_secret(
     let secret = clients::add_secret(&app, &id).await?;
     let fresh = FreshSecret { client_secret: secret.reveal().to_owned() };
     Ok(json(StatusCode::CREATED, &fresh))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Authorities {
+    /// In PEM; none of its own when empty.
+    authorities: String,
+}
+
+async fn set_authorities(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Answer {
+    let request = admit(&app, request, "client's authorities to be replaced").await?;
+    let Authorities { authorities } = read(&app, request).await?;
+    clients::set_authorities(&app, &id, authorities).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 async fn switch_client(

@@ -76,8 +76,7 @@ impl Unanswered {
 const COURIER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Delivers the notifications of one link.
-pub type Courier =
-    dyn Fn(mpsc::UnboundedReceiver<Delivery>) -> BoxFuture + Send + Sync + 'static;
+pub type Courier = dyn Fn(mpsc::UnboundedReceiver<Delivery>) -> BoxFuture + Send + Sync + 'static;
 
 type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 

@@ -26,10 +26,7 @@ pub(super) enum NotMade {
 }
 
 /// The request for one attempt at this time.
-pub(super) fn request(
-    delivery: &Delivery,
-    now: UnixTime,
-) -> Result<Request<Full<Bytes>>, NotMade> {
+pub(super) fn request(delivery: &Delivery, now: UnixTime) -> Result<Request<Full<Bytes>>, NotMade> {
     let media_type = match delivery.format {
         BodyFormat::Json => MediaType::Json,
         BodyFormat::OcfCbor => MediaType::OcfCbor,
@@ -208,9 +205,9 @@ mod tests {
         let of = |format| made(&delivery(EventType::ResourceContentChanged, content(), format));
         assert_eq!(of(BodyFormat::Json).1, b"{\"value\":true}");
         let (head, body) = of(BodyFormat::OcfCbor);
-        assert_eq!((body, &head.headers["content-type"]), (
-            cbor.clone(),
-            &hyper::header::HeaderValue::from_static("application/vnd.ocf+cbor")
-        ));
+        assert_eq!(
+            (body, &head.headers["content-type"]),
+            (cbor.clone(), &hyper::header::HeaderValue::from_static("application/vnd.ocf+cbor"))
+        );
     }
 }

@@ -21,6 +21,7 @@ use super::notification;
 use super::rules::Rules;
 use crate::app::App;
 use crate::config::{Events, millis};
+use crate::oauth::authorities::{self, NoAuthorities};
 use crate::router::unix_now;
 
 /// What is read of an answer, so that its connection can be used again (rule 7).
@@ -51,7 +52,7 @@ pub(super) struct Sender {
 impl Sender {
     pub(super) fn new(config: &Events, rules: Arc<Rules>) -> Self {
         Self {
-            public: http(config, &rules, None),
+            public: http(config, &rules, public_roots(config)),
             private: RwLock::default(),
             rules,
             config: config.clone(),
@@ -68,12 +69,15 @@ impl Sender {
             }
         };
         let http = match app.oauth.clients.authorities(app, &delivery.client).await {
-            Ok(None) => self.public.clone(),
-            Ok(Some(authorities)) => self.private(&authorities),
+            Ok(own) => self.http(own.as_deref().unwrap_or_default()),
             Err(_) => {
                 note(delivery, "its client cannot be looked up");
                 return Outcome::Failed { retry_after_secs: None };
             }
+        };
+        let Ok(http) = http else {
+            note(delivery, "its client's authorities cannot be read");
+            return Outcome::Failed { retry_after_secs: None };
         };
         match http.request(request).await {
             Ok(response) => {
@@ -91,24 +95,36 @@ impl Sender {
         }
     }
 
-    /// Connections of clients that trust, and are trusted by, authorities of their own.
-    fn private(&self, authorities: &str) -> Http {
+    /// The connections to the receivers of a client: of one with authorities of its own, its own.
+    fn http(&self, authorities: &str) -> Result<Http, NoAuthorities> {
         let known = self.private.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = known.iter().find(|known| known.authorities == authorities) {
-            return known.http.clone();
+            return Ok(known.http.clone());
         }
         drop(known);
-        let http = http(&self.config, &self.rules, Some(authorities));
+        let Some(roots) = authorities::parse(authorities)? else { return Ok(self.public.clone()) };
+        let http = http(&self.config, &self.rules, roots);
         let mut known = self.private.write().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= PRIVATE_MAX {
             known.remove(0);
         }
         known.push(Private { authorities: authorities.to_owned(), http: http.clone() });
-        http
+        Ok(http)
     }
 }
 
-fn http(config: &Events, rules: &Arc<Rules>, authorities: Option<&str>) -> Http {
+fn http(config: &Events, rules: &Arc<Rules>, roots: RootCertStore) -> Http {
+    let mut tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Client::builder(TokioExecutor::new())
+        .pool_idle_timeout(millis(config.idle_ms))
+        .pool_max_idle_per_host(IDLE_PER_RECEIVER_MAX)
+        .pool_timer(TokioTimer::new())
+        .build(Connector::new(rules.clone(), Arc::new(tls)))
+}
+
+/// Those whom everybody trusts.
+fn public_roots(config: &Events) -> RootCertStore {
     let mut roots = RootCertStore::empty();
     match CertificateDer::pem_file_iter(&config.authorities) {
         Ok(certificates) => {
@@ -119,16 +135,7 @@ fn http(config: &Events, rules: &Arc<Rules>, authorities: Option<&str>) -> Http 
             tracing::warn!(%file, %error, "events.authorities cannot be read: public receivers are not trusted");
         }
     }
-    let own = authorities.unwrap_or_default();
-    let own = CertificateDer::pem_slice_iter(own.as_bytes()).filter_map(Result::ok);
-    roots.add_parsable_certificates(own);
-    let mut tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Client::builder(TokioExecutor::new())
-        .pool_idle_timeout(millis(config.idle_ms))
-        .pool_max_idle_per_host(IDLE_PER_RECEIVER_MAX)
-        .pool_timer(TokioTimer::new())
-        .build(Connector::new(rules.clone(), Arc::new(tls)))
+    roots
 }
 
 /// What an answer means (cloud reference 5.10).

@@ -94,7 +94,8 @@ impl Headers {
     fn parse(lines: &[String]) -> Result<Self, NotValid> {
         let mut headers = Self::default();
         for line in lines {
-            let (name, value) = line.split_once(':').ok_or_else(|| NotValid::Header(line.into()))?;
+            let (name, value) =
+                line.split_once(':').ok_or_else(|| NotValid::Header(line.into()))?;
             headers.take(name.trim(), value.trim())?;
         }
         Ok(headers)

@@ -192,8 +192,11 @@ async fn health_needs_no_token_and_says_whether_the_gateway_is_there() {
 #[tokio::test]
 async fn a_subscription_is_checked_in_order() {
     let cloud = Cloud::start().await;
-    let paths =
-        ["subscriptions".into(), format!("{SENSOR}/subscriptions"), format!("{SENSOR}/humidity/subscriptions")];
+    let paths = [
+        "subscriptions".into(),
+        format!("{SENSOR}/subscriptions"),
+        format!("{SENSOR}/humidity/subscriptions"),
+    ];
     for path in paths {
         let path = format!("{DEVICES}/{path}");
         cloud.client.ask(Method::POST, &path).token("alice-writes").send().await.is_problem(403);
@@ -203,7 +206,7 @@ async fn a_subscription_is_checked_in_order() {
             r#"{{"eventsUrl":"https://127.0.0.1/","eventTypes":["devices_online"],"signingSecret":"{}"}}"#,
             "x".repeat(32)
         );
-        cloud.post(&path, body).send().await.is_problem(400);
+        cloud.post(&path, &body).send().await.is_problem(400);
     }
     cloud.stop().await;
 }

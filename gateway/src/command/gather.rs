@@ -1,11 +1,15 @@
 //! Fetches the representations that a list needs and that nobody has seen, then makes the list.
 //!
-//! Per device a few requests are under way at a time. Each has the deadline of the command, so every
-//! list is complete in time, with whatever is known by then.
+//! Per device a few requests are under way at a time. A device that says nothing holds a list up for
+//! [`PATIENCE`] at most, and never beyond the deadline of the command: every list is complete in time,
+//! with whatever is known by then.
+
+use std::time::Duration;
 
 use shared::channel::message::Failure;
 use shared::coap::RequestType;
 use shared::ids::{DeviceId, Href};
+use shared::time::Instant;
 
 use super::Caller;
 use super::devices::Listing;
@@ -20,6 +24,9 @@ pub type GatherKey = Key<Gather>;
 /// Fetches under way per device and list.
 const FETCHES_PER_DEVICE: usize = 4;
 
+/// How long a list waits for what devices say: less than whoever asks for a single resource does.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 /// Lists that may be gathered at a time.
 const GATHERS_MAX: usize = 4096;
 
@@ -32,6 +39,8 @@ pub struct Gather {
     listing: Listing,
     devices: Vec<Wanted>,
     under_way: usize,
+    /// When devices have had time enough.
+    until: Instant,
 }
 
 /// What is wanted of one device.
@@ -60,7 +69,8 @@ impl Router {
             return Err(Failure::Overloaded);
         }
         let first: Vec<_> = devices.iter().map(|device| device.key).collect();
-        let key = self.gathers.insert(Gather { caller, listing, devices, under_way: 0 });
+        let until = caller.until.min(self.now + PATIENCE);
+        let key = self.gathers.insert(Gather { caller, listing, devices, under_way: 0, until });
         for device in first {
             for _ in 0..FETCHES_PER_DEVICE {
                 self.fetch_next(key, device);
@@ -82,7 +92,7 @@ impl Router {
     /// Asks a device for the next resource that it can be asked for.
     fn fetch_next(&mut self, key: GatherKey, device: DeviceKey) {
         while let Some(gather) = self.gathers.get_mut(key) {
-            let until = gather.caller.until;
+            let until = gather.until;
             let Some(wanted) = gather.devices.iter_mut().find(|wanted| wanted.key == device) else {
                 return;
             };

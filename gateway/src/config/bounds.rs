@@ -14,6 +14,8 @@ pub struct Limits {
     /// Longest CoAP message taken from a signed-in peer, told in our CSM. More allows larger
     /// payloads, and as much memory per connection that sends one.
     pub frame_bytes_max: u32,
+    /// Longest body that is put together from blocks, of a request or of a device's answer.
+    pub body_bytes_max: usize,
     /// Payload that a peer is assumed to take when it sent no CSM (device reference 2.7).
     pub peer_payload_bytes_assumed: u32,
     /// Bytes waiting for one peer that does not read; one more closes the connection.
@@ -52,6 +54,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             frame_bytes_max: 256 * 1024,
+            body_bytes_max: 256 * 1024,
             peer_payload_bytes_assumed: 7168,
             send_queue_bytes_max: 512 * 1024,
             requests_per_device_max: 16,
@@ -83,11 +86,17 @@ impl Validate for Limits {
         Invalid::unless(payload_fits, "limits.peer_payload_bytes_assumed", || {
             format!("between 1152 and limits.frame_bytes_max, {}", self.frame_bytes_max)
         })?;
-        let queue_min = self.frame_bytes_max as usize + 4096;
+        let body_fits = (4096..=16 * 1024 * 1024).contains(&self.body_bytes_max);
+        Invalid::unless(body_fits, "limits.body_bytes_max", || "between 4096 and 16777216".into())?;
+        let queue_min = self.body_bytes_max.max(self.frame_bytes_max as usize) + 4096;
         Invalid::unless(
             self.send_queue_bytes_max >= queue_min,
             "limits.send_queue_bytes_max",
-            || format!("at least {queue_min}: one message of limits.frame_bytes_max has to fit"),
+            || {
+                format!(
+                    "at least {queue_min}: a message of frame_bytes_max or body_bytes_max has to fit"
+                )
+            },
         )?;
         let link_bytes_fit = self.link_bytes_per_device_max <= 4 * 1024 * 1024;
         Invalid::unless(link_bytes_fit, "limits.link_bytes_per_device_max", || {

@@ -22,6 +22,7 @@ pub mod tls;
 
 use std::net::SocketAddr;
 
+use shared::coap::block::BERT;
 use shared::ids::{DeviceId, ShardId};
 use shared::time::Instant;
 
@@ -81,6 +82,8 @@ pub struct PeerCapabilities {
     pub max_message_size: Option<u32>,
     /// Block-Wise-Transfer.
     pub block_wise_transfer: bool,
+    /// It has sent a CSM, whatever that said: most devices never do.
+    pub has_said_csm: bool,
 }
 
 impl PeerCapabilities {
@@ -88,6 +91,13 @@ impl PeerCapabilities {
     /// frequent device stack, not RFC 8323's base value of 1152 (device reference 16, point 4).
     pub fn message_bytes_max(self, payload_bytes_assumed: u32) -> usize {
         self.max_message_size.unwrap_or(payload_bytes_assumed) as usize
+    }
+
+    /// The largest size exponent of blocks that the peer takes: BERT when it announces blocks and
+    /// more than the base value (RFC 8323 §6).
+    pub fn szx_max(self) -> u8 {
+        let takes_bert = self.block_wise_transfer && self.max_message_size > Some(1152);
+        if takes_bert { BERT } else { 6 }
     }
 }
 

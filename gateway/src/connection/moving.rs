@@ -1,12 +1,14 @@
 //! A connection on its way to the shard of its user.
 //!
 //! It takes everything that belongs to it: TLS, what the peer has proved and announced, and the text
-//! that was received and not processed, with the request that named the user in front. Its exchanges,
+//! that was received and not processed, with the request that named the user in front, and bodies of
+//! which some blocks have come. Its exchanges,
 //! observations and session do not move, because it has none before it is signed in.
 
 use std::net::SocketAddr;
 
 use super::{Connection, ConnectionId, PeerCapabilities, Phase, Unprocessed, tls};
+use crate::blockwise::transfers::Upload;
 use crate::identity::Verified;
 use crate::session::Session;
 use crate::shard::Listener;
@@ -20,6 +22,8 @@ pub struct Moving {
     listener: Listener,
     capabilities: PeerCapabilities,
     input: Option<Box<Unprocessed>>,
+    /// Bodies of which some blocks have come.
+    uploads: Vec<Upload>,
     moves: u8,
     /// How much of the time to sign in is left goes by the clock of all shards.
     until: Instant,
@@ -28,7 +32,7 @@ pub struct Moving {
 
 impl Moving {
     /// Takes a connection that has nothing to send apart.
-    pub fn take(connection: &mut Connection, until: Instant) -> Self {
+    pub fn take(connection: &mut Connection, uploads: Vec<Upload>, until: Instant) -> Self {
         debug_assert!(connection.output.is_idle(), "it moves when everything is sent");
         debug_assert!(matches!(connection.session, Session::SignedOut));
         debug_assert!(connection.exchanges.is_none() && connection.observations.is_none());
@@ -39,10 +43,16 @@ impl Moving {
             listener: connection.listener,
             capabilities: connection.capabilities,
             input: connection.input.take(),
+            uploads,
             moves: connection.moves + 1,
             until,
             heard: connection.heard,
         }
+    }
+
+    /// The bodies of which some blocks have come.
+    pub fn take_uploads(&mut self) -> Vec<Upload> {
+        std::mem::take(&mut self.uploads)
     }
 
     /// It could not go: that was no move.

@@ -67,4 +67,5 @@ fn take_csm(connection: &mut Connection, max_message_size: Option<u32>, block_wi
     let capabilities = &mut connection.capabilities;
     capabilities.max_message_size = max_message_size.or(capabilities.max_message_size);
     capabilities.block_wise_transfer |= block_wise_transfer;
+    capabilities.has_said_csm = true;
 }

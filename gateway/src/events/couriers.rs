@@ -72,7 +72,7 @@ impl Couriers {
 
     /// The next subscription whose turn it is, and the process for it, which has one more delivery
     /// from now on; so has the receiver.
-    pub fn next(&mut self) -> Option<(ChannelId, Arc<str>, SubscriptionId)> {
+    pub fn assign(&mut self) -> Option<(ChannelId, Arc<str>, SubscriptionId)> {
         let (&channel, under_way) = self.processes.iter_mut().min_by_key(|(_, count)| **count)?;
         if *under_way >= PER_PROCESS_MAX {
             return None;
@@ -136,18 +136,18 @@ mod tests {
             couriers.ready(&slow, id(number));
         }
         couriers.ready(&quick, id(1000));
-        assert!(couriers.next().is_none(), "nobody delivers yet");
+        assert!(couriers.assign().is_none(), "nobody delivers yet");
         couriers.add(ChannelId(1));
-        let first: Vec<_> = std::iter::from_fn(|| couriers.next()).collect();
+        let first: Vec<_> = std::iter::from_fn(|| couriers.assign()).collect();
         assert_eq!(first.len(), PER_RECEIVER_MAX + 1);
         assert_eq!(first[1].2, id(1000), "receivers take turns");
         for _ in 0..PER_RECEIVER_MAX {
             couriers.over(&slow, ChannelId(1), Some(true));
         }
-        let then = std::iter::from_fn(|| couriers.next()).count();
+        let then = std::iter::from_fn(|| couriers.assign()).count();
         assert_eq!(then, PER_TROUBLED_RECEIVER_MAX, "who fails gets less");
         couriers.over(&slow, ChannelId(1), Some(false));
-        assert!(std::iter::from_fn(|| couriers.next()).count() > PER_TROUBLED_RECEIVER_MAX);
+        assert!(std::iter::from_fn(|| couriers.assign()).count() > PER_TROUBLED_RECEIVER_MAX);
     }
 
     #[test]
@@ -158,7 +158,8 @@ mod tests {
         couriers.add(ChannelId(2));
         couriers.ready(&receiver, id(1));
         couriers.ready(&receiver, id(2));
-        let channels: Vec<_> = std::iter::from_fn(|| couriers.next()).map(|(at, ..)| at).collect();
+        let channels: Vec<_> =
+            std::iter::from_fn(|| couriers.assign()).map(|(at, ..)| at).collect();
         assert_eq!(channels, [ChannelId(1), ChannelId(2)]);
         couriers.over(&receiver, ChannelId(1), Some(false));
         couriers.remove(ChannelId(2));

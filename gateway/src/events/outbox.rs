@@ -169,9 +169,8 @@ impl Outbox {
     /// subscription has ended. Returns the places.
     pub fn clear(&mut self) -> Vec<u64> {
         let keep = usize::from(self.shown && !self.waiting.is_empty());
-        let is_last = |waiting: &Waiting| {
-            waiting.event.event_type == EventType::SubscriptionCancelled
-        };
+        let is_last =
+            |waiting: &Waiting| waiting.event.event_type == EventType::SubscriptionCancelled;
         let mut dropped = Vec::new();
         for waiting in self.waiting.split_off(keep) {
             if is_last(&waiting) {
@@ -273,11 +272,9 @@ mod tests {
     #[test]
     fn clearing_leaves_what_may_have_been_seen_and_the_last_word() {
         let mut outbox = Outbox::default();
-        for event_type in [
-            EventType::DevicesOnline,
-            EventType::DevicesOffline,
-            EventType::SubscriptionCancelled,
-        ] {
+        for event_type in
+            [EventType::DevicesOnline, EventType::DevicesOffline, EventType::SubscriptionCancelled]
+        {
             let position = outbox.stage(10);
             outbox.insert(waiting(position, event_type), false);
         }

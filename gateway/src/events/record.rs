@@ -37,7 +37,7 @@ pub struct OutboxRecord {
 }
 
 /// Row of how far the deliveries of a subscription have come.
-#[derive(Clone, Copy, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+#[derive(Clone, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 pub struct ProgressRecord {
     /// Notifications that have been dealt with: the number of the next one.
     pub done: u64,
@@ -128,7 +128,7 @@ pub fn delete_event(user: UserId, id: SubscriptionId, position: u64) -> Write {
 }
 
 /// Writes how far the deliveries have come.
-pub fn put_progress(user: UserId, id: SubscriptionId, record: ProgressRecord) -> Write {
+pub fn put_progress(user: UserId, id: SubscriptionId, record: &ProgressRecord) -> Write {
     Write { key: key(Table::Progress, user, id), value: Some(record.to_bytes()) }
 }
 
@@ -149,9 +149,7 @@ pub fn put_told_online(user: UserId, device: DeviceId, online: bool) -> Write {
 }
 
 /// The ids in a key of these tables, and the place in an outbox.
-pub fn parse_key(
-    rest: &[u8],
-) -> Result<(UserId, SubscriptionId, Option<u64>), UnreadableRecord> {
+pub fn parse_key(rest: &[u8]) -> Result<(UserId, SubscriptionId, Option<u64>), UnreadableRecord> {
     let (user, rest) = rest.split_first_chunk().ok_or(UnreadableRecord)?;
     let (id, position) = rest.split_first_chunk().ok_or(UnreadableRecord)?;
     let position = match position {
@@ -200,11 +198,10 @@ mod tests {
         assert!(!value.windows(8).any(|window| window == b"a secret"));
         let read = read_subscription(write.key.rest(), &value, &store_key).unwrap();
         assert_eq!(read.asked, subscription().asked);
-        assert_eq!((read.id, read.user, read.created), (
-            subscription().id,
-            subscription().user,
-            UnixTime(7)
-        ));
+        assert_eq!(
+            (read.id, read.user, read.created),
+            (subscription().id, subscription().user, UnixTime(7))
+        );
         let other = StoreKey::from_bytes([4; 32]);
         assert!(read_subscription(write.key.rest(), &value, &other).is_err());
         assert!(read_subscription(write.key.rest(), &value[..9], &store_key).is_err());

@@ -13,9 +13,7 @@ use crate::command::Caller;
 use crate::shard::input::{ChannelId, CommitId};
 
 /// Why a subscription ends, beside the receiver's wish (cloud reference 5.11).
-#[derive(
-    Clone, Copy, PartialEq, Eq, Debug, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize,
-)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 pub enum Ending {
     /// Its client has ended it.
     Unsubscribed,

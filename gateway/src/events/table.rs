@@ -110,11 +110,7 @@ impl Subscriptions {
     }
 
     /// Those of a user to a device, or to one of its resources.
-    pub fn of_device(
-        &self,
-        user: UserId,
-        device: DeviceId,
-    ) -> impl Iterator<Item = &Subscription> {
+    pub fn of_device(&self, user: UserId, device: DeviceId) -> impl Iterator<Item = &Subscription> {
         let all = self.by_device.range((device, FIRST)..=(device, LAST));
         all.map(|(_, id)| &*self.by_id[id]).filter(move |found| found.user == user)
     }

@@ -224,7 +224,9 @@ impl Driver {
                 }
                 Output::Delivery { channel, delivery } => {
                     let (request, reply) = (NO_COMMAND, Reply::Delivery(delivery));
-                    if let Some(lost) = self.channels.reply(channel, ReplyEnvelope { request, reply }) {
+                    if let Some(lost) =
+                        self.channels.reply(channel, ReplyEnvelope { request, reply })
+                    {
                         self.lose_channel(lost);
                     }
                 }

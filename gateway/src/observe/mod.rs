@@ -262,7 +262,7 @@ impl Router {
         let device = self.accounts[device].id;
         match client_format(response.content_format, leg.accept) {
             Ok(format) => {
-                let written = self.wire.write_bounded(client, |out| {
+                let written = self.wire.respond(client, leg.token, |out| {
                     translate::response(out, device, response, &leg, format);
                 });
                 self.end_if_too_large(key, &requester, written);
@@ -281,7 +281,7 @@ impl Router {
         let device = self.accounts[device].id;
         match client_format(response.content_format, leg.accept) {
             Ok(format) => {
-                let written = self.wire.write_bounded(observer.client, |out| {
+                let written = self.wire.respond(observer.client, observer.token, |out| {
                     translate::response(out, device, response, &leg, format);
                 });
                 if let Err(too_large) = written {
@@ -304,7 +304,7 @@ impl Router {
         let upstream = observer.upstream;
         let Some(latest) = self.observations.upstream(upstream).latest.as_ref() else { return };
         let format = client_format(latest.format, leg.accept).unwrap_or(latest.format);
-        let written = self.wire.write_bounded(client, |out| {
+        let written = self.wire.respond(client, leg.token, |out| {
             translate::kept_response(out, &leg, latest.code, format, &latest.body);
         });
         self.end_if_too_large(key, &requester, written);
@@ -350,7 +350,7 @@ impl Router {
         self.drop_observer(observer);
         let Some(latest) = latest else { return Deregistered::PlainGet };
         let format = client_format(latest.format, leg.accept).unwrap_or(latest.format);
-        let written = self.wire.write_bounded(client, |out| {
+        let written = self.wire.respond(client, leg.token, |out| {
             translate::kept_response(out, &leg, latest.code, format, &latest.body);
         });
         if let Err(too_large) = written {
@@ -416,6 +416,7 @@ impl Router {
         };
         let until = self.now + self.timers.request;
         let token = self.exchanges.token(exchange);
+        self.asked.forget(exchange);
         self.exchanges.replace(exchange, Purpose::Absorb { device }, until);
         if was_running {
             let in_flight = &mut self.accounts[device].traffic.in_flight;

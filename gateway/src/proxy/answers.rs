@@ -26,12 +26,25 @@ impl Router {
         response: &Response<'_>,
     ) -> bool {
         let Some(key) = self.exchanges.find(connection, token) else { return false };
+        match self.asked.knows(key) {
+            true => self.respond_in_blocks(key, connection, response),
+            false => self.respond_whole(key, connection, response),
+        }
+        true
+    }
+
+    /// A device responds with all that it has to say. The exchange is one with this connection.
+    pub(super) fn respond_whole(
+        &mut self,
+        key: ExchangeKey,
+        connection: ConnectionId,
+        response: &Response<'_>,
+    ) {
         // An observation keeps its exchange; everything else ends with its response.
         if let Some(Purpose::Observe(upstream)) = self.exchanges.get(key).map(|e| &e.purpose) {
-            self.notified(*upstream, response);
-            return true;
+            return self.notified(*upstream, response);
         }
-        let Some(purpose) = self.close_exchange(key, connection) else { return false };
+        let Some(purpose) = self.close_exchange(key, connection) else { return };
         let device = match purpose {
             Purpose::Forward(forward) => {
                 self.answer_client(&forward, response);
@@ -60,11 +73,14 @@ impl Router {
                 }
                 device
             }
+            Purpose::Rest { device, observed } => {
+                self.rest_has_come(connection, observed, response);
+                device
+            }
             Purpose::Absorb { device } => device,
             Purpose::Observe(_) => unreachable!("observations were sorted out above"),
         };
         self.make_room(device);
-        true
     }
 
     fn answer_client(&mut self, forward: &Forward, response: &Response<'_>) {
@@ -77,7 +93,7 @@ impl Router {
         match passable(response, forward.accept) {
             Ok(format) => {
                 let leg = ClientLeg { token: forward.token, accept: forward.accept, observe: None };
-                let written = self.wire.write_bounded(forward.client, |out| {
+                let written = self.wire.respond(forward.client, forward.token, |out| {
                     translate::response(out, device, response, &leg, format);
                 });
                 if let Err(too_large) = written {
@@ -138,7 +154,7 @@ impl Router {
                 let device = self.accounts.find_device(device).map(|device| device.id);
                 self.unwatched.extend(device);
             }
-            Purpose::Absorb { .. } => {}
+            Purpose::Rest { .. } | Purpose::Absorb { .. } => {}
         }
     }
 
@@ -160,7 +176,7 @@ impl Router {
     }
 
     /// Ends a request that gets no response, or none that is one.
-    fn give_up(&mut self, key: ExchangeKey, why: Unanswered) {
+    pub(super) fn give_up(&mut self, key: ExchangeKey, why: Unanswered) {
         let Some(exchange) = self.exchanges.get(key) else { return };
         // The device may have registered the observation all the same: it is told to forget it.
         if let Purpose::Observe(upstream) = exchange.purpose {

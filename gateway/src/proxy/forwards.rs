@@ -122,8 +122,13 @@ impl Router {
         write: impl FnOnce(&mut Vec<u8>, Token),
     ) -> Result<ExchangeKey, NotSent> {
         let peer = self.wire.connections.get_mut(connection).ok_or(NotSent::Offline)?;
+        let capabilities = peer.capabilities;
         let (key, token) = self.exchanges.open(connection, &mut peer.exchanges, purpose, until);
-        match self.wire.write_bounded(connection, |out| write(out, token)) {
+        let written = match capabilities.has_said_csm {
+            false => self.wire.write_bounded(connection, |out| write(out, token)),
+            true => self.write_in_blocks(key, connection, |out| write(out, token)),
+        };
+        match written {
             Ok(()) => {
                 self.accounts[device].traffic.in_flight += 1;
                 Ok(key)
@@ -135,12 +140,32 @@ impl Router {
         }
     }
 
+    /// Sends a request to a device that may answer in blocks, or gets it in blocks.
+    fn write_in_blocks(
+        &mut self,
+        key: ExchangeKey,
+        connection: ConnectionId,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), TooLarge> {
+        let Some(peer) = self.wire.connections.get(connection) else { return Ok(()) };
+        let capabilities = peer.capabilities;
+        let limit = self.wire.message_bytes_max(connection);
+        let mut frame = Vec::new();
+        write(&mut frame);
+        let bytes = frame.len();
+        match self.asked.begin(key, frame, capabilities, limit) {
+            Some(first) => self.wire.write_bounded(connection, |out| out.extend_from_slice(&first)),
+            None => Err(TooLarge { bytes, limit }),
+        }
+    }
+
     /// Takes an exchange out of those of its connection.
     pub(crate) fn close_exchange(
         &mut self,
         key: ExchangeKey,
         connection: ConnectionId,
     ) -> Option<Purpose> {
+        self.asked.forget(key);
         let peer = self.wire.connections.get_mut(connection)?;
         let exchange = self.exchanges.close(key, &mut peer.exchanges)?;
         Some(exchange.purpose)

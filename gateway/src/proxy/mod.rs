@@ -5,6 +5,7 @@
 //! on both, [`projection`] the last representations that were seen.
 
 pub mod answers;
+mod blocks;
 pub mod forwards;
 pub mod projection;
 pub mod translate;
@@ -17,6 +18,7 @@ use shared::ids::DeviceId;
 use shared::time::Instant;
 
 use crate::account::{Accounts, DeviceKey};
+use crate::blockwise::Asked;
 use crate::command::gather::{GatherKey, Gathers};
 use crate::config::{Limits, Timers};
 use crate::connection::ConnectionId;
@@ -71,6 +73,13 @@ pub enum Purpose {
         /// The number of the link.
         instance: u32,
     },
+    /// The rest of a notification of which the first block has come.
+    Rest {
+        /// The device that was asked.
+        device: DeviceKey,
+        /// The token of the observation.
+        observed: Token,
+    },
     /// Nobody waits for the answer.
     Absorb {
         /// The device that was asked.
@@ -87,6 +96,7 @@ impl Purpose {
             | Self::Fetch { device, .. }
             | Self::Join { device, .. }
             | Self::Sample { device, .. }
+            | Self::Rest { device, .. }
             | Self::Absorb { device } => Some(*device),
             Self::Observe(_) => None,
         }
@@ -139,6 +149,8 @@ pub struct Router {
     pub wire: Wire,
     /// Requests of ours awaiting responses.
     pub exchanges: Exchanges,
+    /// Those of them that are asked or answered in blocks.
+    pub asked: Asked,
     /// Users and devices.
     pub accounts: Accounts,
     /// Who observes what.

@@ -55,7 +55,7 @@ impl Shard {
 
     /// Hands out what is ready, as long as there are processes for it.
     pub(super) fn hand_out(&mut self) {
-        while let Some((channel, receiver, id)) = self.events.couriers.next() {
+        while let Some((channel, receiver, id)) = self.events.couriers.assign() {
             if !self.hand_out_first(channel, id) {
                 self.events.couriers.over(&receiver, channel, None);
             }
@@ -186,7 +186,7 @@ impl Shard {
     fn write_progress(&mut self, id: SubscriptionId) {
         let Some(subscription) = self.events.subscriptions.get(id) else { return };
         let record = progress(subscription, subscription.outbox.number());
-        let write = record::put_progress(subscription.user, id, record);
+        let write = record::put_progress(subscription.user, id, &record);
         self.commit([write], Change::Noted, None);
     }
 
@@ -216,7 +216,7 @@ impl Shard {
         let record = progress(subscription, subscription.outbox.number() + 1);
         let writes = [
             record::delete_event(subscription.user, id, position),
-            record::put_progress(subscription.user, id, record),
+            record::put_progress(subscription.user, id, &record),
         ];
         self.commit(writes, Change::DealtWith { id }, None);
     }

@@ -34,7 +34,7 @@ pub(super) enum Flow {
 
 /// What a request is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Route {
+pub(super) enum Route {
     /// `/oic/sec/account`.
     Account,
     /// `/oic/sec/session`.
@@ -54,7 +54,7 @@ enum Route {
 }
 
 impl Route {
-    fn of(request: &Request<'_>) -> Self {
+    pub(super) fn of(request: &Request<'_>) -> Self {
         let mut path = request.path();
         let first = path.next().unwrap_or_default();
         if first == "oic" {
@@ -133,7 +133,11 @@ impl Shard {
 
     fn on_request(&mut self, id: ConnectionId, request: &Request<'_>) -> Flow {
         let requester = Requester::of(id, request);
-        match self.serve(id, &requester, request) {
+        let served = match self.concerns_blocks(id, request) {
+            true => self.serve_in_blocks(id, &requester, request),
+            false => self.serve(id, &requester, request),
+        };
+        match served {
             Ok(flow) => flow,
             Err(reject) => self.refuse(&requester, &reject),
         }
@@ -160,7 +164,7 @@ impl Shard {
         }
     }
 
-    fn serve(
+    pub(super) fn serve(
         &mut self,
         id: ConnectionId,
         requester: &Requester,
@@ -307,7 +311,7 @@ impl Shard {
     }
 }
 
-/// The options that no resource takes (device reference 2.3, 10.2, 12).
+/// The options that no resource takes (device reference 2.3, 10.2).
 fn check_options(request: &Request<'_>) -> Result<(), Reject> {
     if let Some(fault) = request.fault {
         return Err(match fault {
@@ -323,12 +327,6 @@ fn check_options(request: &Request<'_>) -> Result<(), Reject> {
             OptionFault::Proxying => Reject::new(ResponseType::ProxyingNotSupported, ""),
             OptionFault::HopLimit => Reject::new(ResponseType::HopLimitReached, ""),
         });
-    }
-    // Block-wise transfer is not announced: a single block is the whole body, more are refused.
-    let in_blocks = request.block1.is_some_and(|block| !block.is_whole())
-        || request.block2.is_some_and(|block| block.number > 0);
-    if in_blocks {
-        return Err(Reject::new(ResponseType::BadOption, "block-wise not supported"));
     }
     Ok(())
 }

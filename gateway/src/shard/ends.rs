@@ -93,6 +93,7 @@ impl Shard {
     /// device, observations in both directions. Links stay (device reference 4.6).
     pub(super) fn leave(&mut self, id: ConnectionId, why: Unanswered) {
         self.router.drop_client(id);
+        self.router.wire.transfers.forget(id);
         let Session::SignedIn(who) = self.session(id) else { return };
         self.unwatch_all(who.user(), id);
         if let Some(connection) = self.router.wire.connections.get_mut(id) {
@@ -189,6 +190,7 @@ impl Shard {
             }
         }
         self.router.expire_requests();
+        self.router.wire.transfers.expire();
         self.expire_device_tokens();
         self.expire_grants();
         self.renew_ticket_key();

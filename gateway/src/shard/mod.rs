@@ -4,6 +4,7 @@
 //! Input ─► handle ─┬─ receive ─ dispatch ─┬─ sessions, removal        accounts
 //!                  │                      ├─ publishing, watching     directory
 //!                  │                      └─ proxy, observe           devices
+//!                  │  blocks: bodies that come in blocks, and requests for those of an answer
 //!                  ├─ commits ◄─ staging: changes on their way to the store
 //!                  ├─ claims: who owns a device id     moves: connections between shards
 //!                  ├─ mediation, granting, registering, command: what `api` asks
@@ -17,6 +18,7 @@
 //! give the same outputs. After every [`Shard::handle`], take outputs until there are none.
 
 pub mod agenda;
+mod blocks;
 pub mod claims;
 mod commits;
 pub mod counters;
@@ -57,6 +59,7 @@ use shared::time::{Instant, Now};
 
 use crate::account::{Accounts, DeviceTokens};
 use crate::authorization::Authorization;
+use crate::blockwise::Asked;
 use crate::command::gather::Gathers;
 use crate::config::{Limits, Timers};
 use crate::connection::close::Closing;
@@ -164,8 +167,9 @@ impl Shard {
         };
         let (epoch, serial) = (number(), number());
         let router = Router {
-            wire: Wire::new(&limits),
+            wire: Wire::new(&limits, now.instant),
             exchanges: Exchanges::new(serial, now.instant),
+            asked: Asked::default(),
             accounts: Accounts::default(),
             observations: Observations::default(),
             gathers: Gathers::default(),
@@ -219,6 +223,7 @@ impl Shard {
         debug_assert!(now.instant >= self.now.instant, "time does not run backwards");
         self.now = now;
         self.router.now = now.instant;
+        self.router.wire.transfers.set_now(now.instant);
         match input {
             Input::Accepted { connection, peer, listener } => {
                 self.on_accepted(connection, peer, listener);
@@ -273,6 +278,7 @@ impl Shard {
             self.pacing.due(),
             self.events.due(),
             self.events.loaded.then_some(self.now.instant),
+            self.router.wire.transfers.due(),
         ];
         all.into_iter().flatten().min()
     }
@@ -302,6 +308,8 @@ impl Shard {
             observations: self.router.observations.len().1 + self.link_observers.len(),
             commits: self.staging.len(),
             subscriptions: self.events.subscriptions.len(),
+            transfers: self.router.wire.transfers.size().0 + self.router.asked.size().0,
+            transfer_bytes: self.router.wire.transfers.size().1 + self.router.asked.size().1,
         }
     }
 
@@ -378,4 +386,8 @@ pub struct Sizes {
     pub commits: usize,
     /// Subscriptions of partner clouds.
     pub subscriptions: usize,
+    /// Peers with bodies under way in blocks, and requests to devices that may be answered in blocks.
+    pub transfers: usize,
+    /// Bytes of all that.
+    pub transfer_bytes: usize,
 }

@@ -29,7 +29,8 @@ impl Shard {
         let Some(connection) = self.router.wire.connections.get_mut(id) else { return };
         let Phase::Moving { to } = connection.phase else { return };
         if connection.output.is_idle() && !connection.is_gone() {
-            let state = Box::new(Moving::take(connection, until));
+            let uploads = self.router.wire.transfers.take_uploads(id);
+            let state = Box::new(Moving::take(connection, uploads, until));
             self.outputs.push_back(Output::Move { connection: id, to, state });
         }
     }
@@ -43,11 +44,13 @@ impl Shard {
     }
 
     /// A connection could not go: it stays open here, and is told to come again.
-    pub(super) fn on_move_refused(&mut self, id: ConnectionId, state: Moving) {
+    pub(super) fn on_move_refused(&mut self, id: ConnectionId, mut state: Moving) {
         if self.router.wire.remove(id).is_none() {
             return;
         }
+        let uploads = state.take_uploads();
         self.put_in(id, state.come_back(id));
+        self.router.wire.transfers.give_uploads(id, uploads);
         self.refuse_waiting(id);
         self.on_text(id, &[]);
         self.receive_again(id);
@@ -67,9 +70,11 @@ impl Shard {
     }
 
     /// A connection arrives, with the request that brings it here.
-    pub(super) fn on_moved_in(&mut self, id: ConnectionId, state: Moving) {
+    pub(super) fn on_moved_in(&mut self, id: ConnectionId, mut state: Moving) {
         self.counters.moved_in += 1;
+        let uploads = state.take_uploads();
         self.put_in(id, state.into_connection(id));
+        self.router.wire.transfers.give_uploads(id, uploads);
         // The shard that it comes from may have had older revocation lists.
         self.check_trust(id);
         self.on_text(id, &[]);

@@ -116,7 +116,8 @@ impl Shard {
             let dropped = dropped.into_iter().map(|at| record::delete_event(user, id, at));
             news.writes.extend(dropped);
         }
-        let event = Event { event_type: EventType::SubscriptionCancelled, body: EventBody::Nothing };
+        let event =
+            Event { event_type: EventType::SubscriptionCancelled, body: EventBody::Nothing };
         let value = OutboxRecord { event: event.clone(), ending: Some(ending) }.to_bytes();
         let told = Told { event: Arc::new(event), value };
         let position = subscription.outbox.stage(told.bytes());
@@ -245,10 +246,9 @@ impl Shard {
         let before = self.router.accounts[before].directory.as_ref();
         let published = different_links(after, before);
         let gone = links_without(before, after);
-        for (event_type, links) in [
-            (EventType::ResourcesUnpublished, &gone),
-            (EventType::ResourcesPublished, &published),
-        ] {
+        for (event_type, links) in
+            [(EventType::ResourcesUnpublished, &gone), (EventType::ResourcesPublished, &published)]
+        {
             for some in chunks(links) {
                 let told = Told::new(event_type, EventBody::Links(device, some.to_vec()));
                 for &id in &ids {
@@ -301,7 +301,8 @@ pub(super) fn chunks(links: &[LinkView]) -> Vec<&[LinkView]> {
     let (mut start, mut bytes) = (0, 0);
     for (at, link) in links.iter().enumerate() {
         let size = link_bytes(link);
-        let is_full = at - start >= NOTIFICATION_ENTRIES_MAX || bytes + size > NOTIFICATION_BYTES_MAX;
+        let is_full =
+            at - start >= NOTIFICATION_ENTRIES_MAX || bytes + size > NOTIFICATION_BYTES_MAX;
         if is_full && at > start {
             chunks.push(&links[start..at]);
             (start, bytes) = (at, 0);

@@ -81,7 +81,7 @@ impl Shard {
                 continue;
             };
             if let Target::Resource(_, href) = &found.asked.target
-                && !accounts[key].directory.as_ref().is_some_and(|all| all.link(href).is_some())
+                && accounts[key].directory.as_ref().is_none_or(|all| all.link(href).is_none())
             {
                 doomed.push((found.id, Ending::ResourceGone));
             }
@@ -108,9 +108,8 @@ impl Shard {
             if online == self.events.told_online.contains(&(user, device)) {
                 continue;
             }
-            let of_same = |(of, is, _): &&mut (UserId, bool, Vec<DeviceId>)| {
-                (*of, *is) == (user, online)
-            };
+            let of_same =
+                |(of, is, _): &&mut (UserId, bool, Vec<DeviceId>)| (*of, *is) == (user, online);
             match changes.iter_mut().rev().take(2).find(of_same) {
                 Some((_, _, devices)) => devices.push(device),
                 None => changes.push((user, online, vec![device])),
@@ -172,7 +171,8 @@ impl Shard {
     pub(super) fn stop_listening(&mut self, id: SubscriptionId) {
         let user = self.events.subscriptions.get(id).map(|found| found.user);
         if let Some((device, href)) = self.events.subscriptions.unwatch(id)
-            && let Some(key) = user.and_then(|user| self.router.accounts.device_of_user(user, device))
+            && let Some(key) =
+                user.and_then(|user| self.router.accounts.device_of_user(user, device))
         {
             self.router.unwatch(key, &href);
         }

@@ -168,7 +168,7 @@ impl Shard {
         self.counters.handshakes += 1;
         self.schedule(id);
         let bytes_max = self.router.limits.frame_bytes_max;
-        self.router.wire.write(id, |out| signal::write_csm(out, SIGNAL_TOKEN, bytes_max, false));
+        self.router.wire.write(id, |out| signal::write_csm(out, SIGNAL_TOKEN, bytes_max, true));
         self.on_text(id, &established.early);
         self.keep_records(id, &established.rest);
         self.receive_again(id);

@@ -305,12 +305,7 @@ impl Staging {
     }
 
     /// Stages a change behind gates that are closed already.
-    pub fn stage(
-        &mut self,
-        change: Change,
-        gates: Vec<Gate>,
-        appended: Vec<Appended>,
-    ) -> CommitId {
+    pub fn stage(&mut self, change: Change, gates: Vec<Gate>, appended: Vec<Appended>) -> CommitId {
         debug_assert!(gates.iter().all(|gate| self.is_closed(*gate)));
         self.last += 1;
         let commit = CommitId(self.last);

@@ -8,6 +8,8 @@ use shared::record::{Opened, RecordError, Step};
 use shared::time::Instant;
 
 use super::input::Output;
+use crate::blockwise::answer::Outgoing;
+use crate::blockwise::{self, Expectation, Transfers};
 use crate::config::Limits;
 use crate::connection::send_buffer::SendBuffers;
 use crate::connection::tls::Transport;
@@ -57,19 +59,22 @@ pub struct Wire {
     broken: Vec<(ConnectionId, CloseReason)>,
     /// Their peers have said Release, and have all their answers now.
     released: Vec<ConnectionId>,
+    /// Bodies that come and answers that go in blocks.
+    pub transfers: Transfers,
     send_queue_bytes_max: usize,
     payload_bytes_assumed: u32,
 }
 
 impl Wire {
     /// No connections yet.
-    pub fn new(limits: &Limits) -> Self {
+    pub fn new(limits: &Limits, now: Instant) -> Self {
         Self {
             connections: Connections::default(),
             buffers: SendBuffers::default(),
             dirty: Vec::new(),
             broken: Vec::new(),
             released: Vec::new(),
+            transfers: Transfers::new(now),
             send_queue_bytes_max: limits.send_queue_bytes_max,
             payload_bytes_assumed: limits.peer_payload_bytes_assumed,
         }
@@ -96,6 +101,61 @@ impl Wire {
             let bytes = out.len() - start;
             if bytes > limit { Err(TooLarge { bytes, limit }) } else { Ok(()) }
         })
+    }
+
+    /// Sends the answer to a request with this token, in blocks where that was asked for or nothing
+    /// else helps (device reference 12).
+    pub fn respond(
+        &mut self,
+        id: ConnectionId,
+        token: Token,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), TooLarge> {
+        match self.transfers.expectation(id, token).cloned() {
+            None => self.write_bounded(id, write),
+            Some(expectation) => {
+                let mut answer = Vec::new();
+                write(&mut answer);
+                self.respond_in_blocks(id, &expectation, answer)
+            }
+        }
+    }
+
+    /// Sends an answer, or the block of it that is wanted; the rest is kept for those who ask for it.
+    pub fn respond_in_blocks(
+        &mut self,
+        id: ConnectionId,
+        expectation: &Expectation,
+        answer: Vec<u8>,
+    ) -> Result<(), TooLarge> {
+        let Some(connection) = self.connections.get(id) else { return Ok(()) };
+        let capabilities = connection.capabilities;
+        let limit = capabilities.message_bytes_max(self.payload_bytes_assumed);
+        let Some(message) = blockwise::parse(&answer) else {
+            return self.write_bounded(id, |out| out.extend_from_slice(&answer));
+        };
+        let is_notification =
+            message.options.into_iter().any(|option| option.name() == CoapOption::Observe);
+        let cut = blockwise::answer::cut(&message, expectation, capabilities, limit);
+        let (outgoing, more) = match cut {
+            Outgoing::Whole(whole) => (whole, false),
+            Outgoing::Block(block, more) => (block, more),
+            Outgoing::Beyond => {
+                let to = Requester::new(id, expectation.token);
+                self.transfers.forget_expectation(id, expectation.token);
+                self.explain(&to, ResponseType::BadRequest, "there is no such block");
+                return Ok(());
+            }
+        };
+        self.write_bounded(id, |out| out.extend_from_slice(&outgoing))?;
+        match is_notification {
+            true => self.transfers.begin_notifications(id, expectation.token),
+            false => self.transfers.forget_expectation(id, expectation.token),
+        }
+        if more {
+            self.transfers.keep(id, expectation.key.clone(), answer);
+        }
+        Ok(())
     }
 
     fn seal(
@@ -129,9 +189,10 @@ impl Wire {
     ) -> Result<(), TooLarge> {
         let code = code.into();
         if to.suppresses(code) {
+            self.transfers.forget_expectation(to.connection, to.token);
             return Ok(());
         }
-        self.write_bounded(to.connection, |out| {
+        self.respond(to.connection, to.token, |out| {
             let mut message = MessageWriter::new(out, code, to.token);
             options(&mut message);
             message.finish();
@@ -286,6 +347,7 @@ impl Wire {
     /// Takes a connection out of the table.
     pub fn remove(&mut self, id: ConnectionId) -> Option<crate::connection::Connection> {
         let mut connection = self.connections.remove(id)?;
+        self.transfers.forget(id);
         connection.output.discard(&mut self.buffers);
         Some(connection)
     }

@@ -129,15 +129,7 @@ impl FromIterator<EventType> for EventTypes {
 
 /// What is subscribed to.
 #[derive(
-    Clone,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Debug,
-    rkyv::Archive,
-    rkyv::Serialize,
-    rkyv::Deserialize,
+    Clone, PartialEq, Eq, PartialOrd, Ord, Debug, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize,
 )]
 pub enum Target {
     /// Which devices there are, and which of them are online.
@@ -159,9 +151,7 @@ impl Target {
 }
 
 /// In which form the bodies of notifications are sent.
-#[derive(
-    Clone, Copy, PartialEq, Eq, Debug, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize,
-)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 pub enum BodyFormat {
     /// `application/json`.
     Json,
@@ -207,9 +197,7 @@ pub enum EventsCommand {
 }
 
 /// How an attempt to deliver ended (cloud reference 5.10).
-#[derive(
-    Clone, Copy, PartialEq, Eq, Debug, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize,
-)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 pub enum Outcome {
     /// The receiver has it.
     Accepted,

@@ -16,7 +16,7 @@ pub const TOKEN_BYTES_MAX: usize = 8;
 pub const HEAD_BYTES_MAX: usize = 1 + 4 + 1 + TOKEN_BYTES_MAX;
 
 /// A token of up to eight bytes, held in place.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Token {
     len: u8,
     bytes: [u8; TOKEN_BYTES_MAX],

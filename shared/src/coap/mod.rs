@@ -5,12 +5,14 @@
 //!            ─► message   code, token, options, payload; borrowed from the buffer (RFC 7252 §3)
 //!                 ├─► signal    CSM, Ping, Pong, Release, Abort (RFC 8323 §5)
 //!                 └─► request, response   the options that mean something here, each parsed once
+//! block: bodies in blocks (RFC 7959)
 //! write: the other direction, straight into a send buffer
 //! ```
 //!
 //! Everything borrows from the receive buffer; nothing here allocates but [`write`], which appends to
-//! a buffer of its caller's.
+//! a buffer of its caller's, and [`block::Assembly`], which collects a body.
 
+pub mod block;
 pub mod code;
 pub mod frame;
 pub mod message;
@@ -20,6 +22,7 @@ pub mod response;
 pub mod signal;
 pub mod write;
 
+pub use block::Block;
 pub use coap_lite::{CoapOption, ContentFormat, RequestType, ResponseType};
 pub use code::Code;
 pub use frame::{Frame, FrameError, Framed, Token};

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 
 use coap_lite::{CoapOption, RequestType};
 
+use super::block::Block;
 use super::frame::Token;
 use super::message::Message;
 use super::option::{
@@ -45,29 +46,6 @@ pub enum OptionFault {
     Proxying,
     /// Hop-Limit has reached 0: 5.08.
     HopLimit,
-}
-
-/// A Block1 or Block2 option (RFC 7959 §2.2).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Block {
-    /// Number of the block.
-    pub number: u32,
-    /// More blocks follow.
-    pub more: bool,
-    /// Size exponent; 7 is BERT (RFC 8323 §6).
-    pub szx: u8,
-}
-
-impl Block {
-    /// From the value of the option.
-    pub fn parse(value: u32) -> Self {
-        Self { number: value >> 4, more: value & 8 != 0, szx: (value & 7) as u8 }
-    }
-
-    /// The whole body in one block: nothing before it and nothing after it.
-    pub fn is_whole(&self) -> bool {
-        self.number == 0 && !self.more
-    }
 }
 
 /// A request with its options understood.

@@ -2,10 +2,10 @@
 
 use coap_lite::CoapOption;
 
+use super::block::Block;
 use super::code::Code;
 use super::message::Message;
 use super::option::{OCF_ACCEPT_VERSION, OCF_CONTENT_VERSION, Options};
-use super::request::Block;
 
 /// A response with its options understood.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +24,8 @@ pub struct Response<'a> {
     pub content_version: Option<u16>,
     /// Max-Age in seconds, if any.
     pub max_age: Option<u32>,
+    /// Block1, if any.
+    pub block1: Option<Block>,
     /// Block2, if any.
     pub block2: Option<Block>,
     /// A critical option that is unknown or malformed: the exchange has failed (RFC 7252 §5.4.1).
@@ -41,6 +43,7 @@ impl<'a> Response<'a> {
             content_format: None,
             content_version: None,
             max_age: None,
+            block1: None,
             block2: None,
             bad_option: None,
         };
@@ -59,8 +62,11 @@ impl<'a> Response<'a> {
                     Some(version) => response.content_version = Some(version as u16),
                     None => response.bad_option = Some(option.number),
                 },
-                // Block1 acknowledges a block; nothing of ours was sent in blocks.
-                CoapOption::Block1 | CoapOption::Unknown(OCF_ACCEPT_VERSION) => {}
+                CoapOption::Block1 => match option.uint(3) {
+                    Some(value) => response.block1 = Some(Block::parse(value)),
+                    None => response.bad_option = Some(option.number),
+                },
+                CoapOption::Unknown(OCF_ACCEPT_VERSION) => {}
                 _ if option.is_critical() => response.bad_option = Some(option.number),
                 _ => {}
             }

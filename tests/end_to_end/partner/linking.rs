@@ -1,5 +1,7 @@
 //! Linking a partner cloud: the cases of cloud reference 11 about it, against the real programs.
 
+use std::collections::BTreeMap;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
@@ -126,7 +128,38 @@ fn the_authorization_endpoint_answers_as_the_table_says() {
     cloud.stop();
 }
 
-/// Cases 29 to 33 and 35 to 37; 34 needs a clock that can be moved, and is with the shards' tests.
+/// Case 27.
+#[test]
+fn a_query_of_the_redirect_uri_or_of_the_authorization_url_survives() {
+    let cloud = TestCloud::start(Setup::default());
+    let (rest, partner) = (cloud.rest(), cloud.partner());
+    let uri = format!("{}?keep=1&also=%20%2B", partner.redirect_uri);
+    let client =
+        json!({ "id": "asking", "name": "Asking", "scope": SCOPE, "redirect_uris": [uri] });
+    let client = rest.post("/operator/v1/clients").token(&cloud.operator_token()).json(&client);
+    let secret = client.send().is(201).value()["client_secret"].as_str().unwrap().to_owned();
+    let browser = Browser::new(&rest);
+    let changes = [("client_id", Some("asking")), ("redirect_uri", Some(&*uri))];
+    let path = authorization(&partner, &changes).replace('?', "?audience=x&access_type=offline&");
+    let page = browser.open(path).is(200);
+    let page = browser.log_in(&page, &partner.login, &partner.password).is(200);
+    let back = browser.decide(&page, "allow");
+    let address = back.header("location").unwrap();
+    let added = address.strip_prefix(&format!("{uri}&")).unwrap_or_else(|| panic!("{address}"));
+    let pairs: BTreeMap<_, _> = form_urlencoded::parse(added.as_bytes()).into_owned().collect();
+    assert_eq!(pairs["state"], "state-1");
+    let fields = [
+        ("grant_type", "authorization_code"),
+        ("code", &*pairs["code"]),
+        ("redirect_uri", &*uri),
+        ("client_id", "asking"),
+        ("client_secret", &*secret),
+    ];
+    rest.post("/oauth/token").form(&fields).send().is(200);
+    cloud.stop();
+}
+
+/// Cases 29 to 33 and 35 to 37.
 #[test]
 fn a_code_is_exchanged_once_by_its_own_client_as_it_was_issued() {
     let cloud = TestCloud::start(Setup::default());
@@ -187,7 +220,7 @@ fn a_code_is_exchanged_once_by_its_own_client_as_it_was_issued() {
     cloud.stop();
 }
 
-/// Cases 40, 41, 43, 44 and 45.
+/// Cases 40, 41, 43, 44 and 45; tokens that have expired are with what time ends.
 #[test]
 fn tokens_are_refreshed_introspected_and_revoked() {
     let cloud = TestCloud::start(Setup::default());
@@ -199,9 +232,22 @@ fn tokens_are_refreshed_introspected_and_revoked() {
         token(&rest, &partner, &fields)
     };
     is_error(refreshed("r:* mediator"), 400, "invalid_scope");
+    let other = json!({
+        "id": "other", "name": "Other", "scope": SCOPE, "redirect_uris": [partner.redirect_uri],
+    });
+    let other = rest.post("/operator/v1/clients").token(&cloud.operator_token()).json(&other);
+    let other = other.send().is(201).value()["client_secret"].as_str().unwrap().to_owned();
+    let foreign = [("grant_type", "refresh_token"), ("refresh_token", &*refresh)];
+    let foreign = rest.post("/oauth/token").basic("other", &other).form(&foreign).send();
+    is_error(foreign, 400, "invalid_grant");
     let narrow = refreshed("r:*").is(200).value();
     assert_eq!(narrow["scope"], "r:*");
     assert_ne!(narrow["refresh_token"], json!(refresh));
+    let narrow_access = narrow["access_token"].as_str().unwrap();
+    rest.get("/api/v1/devices").token(narrow_access).send().is(200);
+    let nowhere = "/api/v1/devices/00000000-0000-4000-8000-00000000dead/x";
+    rest.post(nowhere).token(narrow_access).json(&json!({})).send().is_problem(403);
+    rest.post(nowhere).token(&access).json(&json!({})).send().is_problem(404);
 
     let ask = |path: &str, token: &str| {
         let ask = rest.post(path).basic(&partner.client_id, &partner.client_secret);
@@ -302,42 +348,5 @@ fn forms_that_are_not_ours_do_nothing_and_guessing_ends() {
     for secret in [&*partner.password, &*partner.client_secret, "wrong password"] {
         assert!(!log.contains(secret), "secrets are never logged");
     }
-    cloud.stop();
-}
-
-#[test]
-fn operators_register_replace_and_switch_off() {
-    let cloud = TestCloud::start(Setup::default());
-    let (rest, partner, operator) = (cloud.rest(), cloud.partner(), cloud.operator_token());
-    let post = |path: &str, body: Value| rest.post(path).token(&operator).json(&body).send();
-    rest.get("/operator/v1/clients").send().is_problem(401);
-    rest.get("/operator/v1/clients").token(&cloud.token()).send().is_problem(403);
-    let user = json!({ "name": "Anna@Example.org", "password": "correct horse" });
-    let anna = post("/operator/v1/users", user.clone()).is(201).value();
-    assert_eq!(anna["name"], "anna@example.org");
-    post("/operator/v1/users", user).is_problem(409);
-    post("/operator/v1/users", json!({ "name": "ben", "password": "short" })).is_problem(400);
-    let all = rest.get("/operator/v1/users").token(&operator).send().is(200);
-    assert_eq!(all.value().as_array().unwrap().len(), 2);
-    assert!(!all.text().contains("argon2"));
-
-    let (access, refresh) = link(&rest, &partner);
-    let before = [("grant_type", "refresh_token"), ("refresh_token", &*refresh)];
-    let fresh = post("/operator/v1/clients/demo/secrets", json!({})).is(201).value();
-    let fresh = fresh["client_secret"].as_str().unwrap();
-    for secret in [fresh, &*partner.client_secret] {
-        rest.post("/oauth/token").basic("demo", secret).form(&before).send().is(200);
-    }
-    post("/operator/v1/clients/demo/disable", json!({})).is(204);
-    is_error(token(&rest, &partner, &before), 401, "invalid_client");
-    rest.get("/api/v1/devices").token(&access).send().is_problem(401);
-    post("/operator/v1/clients/demo/enable", json!({})).is(204);
-    rest.get("/api/v1/devices").token(&access).send().is(200);
-    post("/operator/v1/users/demo/disable", json!({})).is(204);
-    rest.get("/api/v1/devices").token(&access).send().is_problem(401);
-    is_error(token(&rest, &partner, &before), 400, "invalid_grant");
-    let browser = Browser::new(&rest);
-    let page = browser.open(authorization(&partner, &[])).is(200);
-    browser.log_in(&page, &partner.login, &partner.password).is(403);
     cloud.stop();
 }
