@@ -33,6 +33,7 @@ pub mod limits;
 pub mod observe;
 pub mod proxy;
 pub mod reject;
+pub mod seeded;
 pub mod session;
 pub mod shard;
 pub mod slab;

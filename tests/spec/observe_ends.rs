@@ -204,3 +204,16 @@ fn a_registration_that_is_not_answered_is_5_04_and_cancelled() {
     world.advance_secs(25);
     assert_eq!(world.sizes(ShardId(0)).exchanges, 0);
 }
+
+/// RFC 7252 §5.2: every request has an answer, also that of a client whose session ends meanwhile.
+#[test]
+fn a_registration_under_way_is_answered_when_its_client_signs_out() {
+    let world = World::new();
+    let user = world.user();
+    let (device, client) = (user.signed_in_device(), user.signed_in_client());
+    let registration = client.send(get(&device.path("/a")).observe(0));
+    device.expect_request("/a");
+    client.sign_out();
+    assert_eq!(client.answer_to(registration).expect("an answer").code, ServiceUnavailable);
+    assert_eq!(observations(&world), 0);
+}

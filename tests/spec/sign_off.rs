@@ -254,3 +254,35 @@ fn what_comes_during_a_sign_off_waits_for_it() {
     assert_eq!(second.answer_to(on).expect("an answer").code, Unauthorized);
     assert_eq!(world.sizes(ShardId(0)).devices, 0);
 }
+
+/// RFC 5246 §7.2.1: nothing follows the goodbye, so what a device has asked of itself is answered
+/// before.
+#[test]
+fn a_device_that_is_removed_hears_the_answers_to_itself_before_the_goodbye() {
+    let world = World::new();
+    let user = world.user();
+    let device = user.signed_in_device();
+    let asked = device.send(get(&device.path("/a")));
+    let observed = device.send(get(&device.path("/b")).observe(0));
+    world.command(user.id, Command::RemoveDevice { device: device.id });
+    for token in [asked, observed] {
+        assert!(device.answer_to(token).is_some());
+    }
+    assert!(device.was_told_goodbye());
+}
+
+/// A connection that has ended for one reason does not end again for another.
+#[test]
+fn a_sign_off_that_ends_after_the_goodbye_changes_nothing() {
+    let world = World::new();
+    let device = world.user().signed_in_device();
+    world.disk(Disk::Hangs);
+    device.send(delete("/oic/sec/account"));
+    device.reads(false);
+    // A token of fifteen bytes: Abort, and goodbye.
+    device.send_bytes(&[0x0f, 0x01]);
+    world.disk(Disk::Takes(Duration::ZERO));
+    device.reads(true);
+    let reasons: Vec<_> = world.ended().iter().map(|ended| ended.reason).collect();
+    assert_eq!(reasons, [CloseReason::Framing]);
+}

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use gateway::certs::{Authority, Issued};
 use gateway::connection::tls::{Acceptor, CloudCertificate};
-use gateway::identity::{Source, TrustAnchors};
+use gateway::identity::{Source, TrustAnchors, Verified};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
@@ -47,7 +47,7 @@ pub fn wall_clock() -> UnixTime {
 }
 
 impl Pki {
-    fn made_at(now: UnixTime) -> Self {
+    pub(crate) fn made_at(now: UnixTime) -> Self {
         let authority = |name| Authority::generate(name, now).expect("a root can be made");
         let (root, identity, manufacturer) =
             (authority("cloud root"), authority("identity root"), authority("manufacturer root"));
@@ -100,6 +100,14 @@ impl Pki {
     /// The cloud's certificate, then its intermediates.
     pub fn cloud_chain(&self) -> &[CertificateDer<'static>] {
         &self.cloud.chain
+    }
+
+    /// What the certificate of the manufacturer proves.
+    pub(crate) fn verified_product(&self, now: UnixTime) -> Verified {
+        let manufacturer = self.manufacturer.certificate_pem();
+        let source = Source { name: "manufacturer", bytes: manufacturer.as_bytes() };
+        let anchors = TrustAnchors::parse(&[], &[source], &[]).expect("the anchor is well-formed");
+        anchors.verify_chain(&self.product.chain, now).expect("the certificate is good")
     }
 
     /// A device with the certificate of the manufacturer, as real devices connect: TLS 1.2.

@@ -14,6 +14,8 @@
 //!   └─ command() ─► Reply                                           what an `api` process asks
 //! ```
 //!
+//! [`simulation`] is the whole cloud again, under one clock and with everything that can go wrong.
+//!
 //! Everything is joined in memory: there are no sockets, nobody sleeps, time passes when the test says
 //! so. Peers speak real TLS with the real acceptor. A simulated device that sees one of the rules of
 //! device reference 1.3 broken fails the test, whatever that is about.
@@ -48,6 +50,9 @@ pub mod message;
 pub mod certificates;
 
 pub mod vectors;
+
+#[path = "../simulation/mod.rs"]
+pub mod simulation;
 
 mod socket;
 mod state;

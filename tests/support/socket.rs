@@ -8,22 +8,22 @@ use gateway::connection::ConnectionId;
 use gateway::shard::{Receive, Shard};
 
 /// One end of a TCP connection in memory: the cloud's.
-pub(super) struct Socket {
-    pub(super) station: usize,
-    pub(super) armed: Option<Receive>,
+pub(crate) struct Socket {
+    pub(crate) station: usize,
+    pub(crate) armed: Option<Receive>,
     /// What the peer has sent, read by read.
-    pub(super) inbound: VecDeque<Vec<u8>>,
+    pub(crate) inbound: VecDeque<Vec<u8>>,
     /// The peer has closed its end, in good order or not.
-    pub(super) peer_ended: Option<bool>,
+    pub(crate) peer_ended: Option<bool>,
     /// The peer reads what is sent to it.
-    pub(super) peer_reads: bool,
-    pub(super) sending: Option<(Vec<u8>, Range<usize>)>,
+    pub(crate) peer_reads: bool,
+    pub(crate) sending: Option<(Vec<u8>, Range<usize>)>,
     /// How often the cloud has acknowledged bytes without an answer.
-    pub(super) acknowledged: u32,
+    pub(crate) acknowledged: u32,
 }
 
 impl Socket {
-    pub(super) fn new(station: usize) -> Self {
+    pub(crate) fn new(station: usize) -> Self {
         Self {
             station,
             armed: None,
@@ -37,18 +37,18 @@ impl Socket {
 }
 
 /// A shard and its sockets.
-pub(super) struct Node {
-    pub(super) shard: Shard,
+pub(crate) struct Node {
+    pub(crate) shard: Shard,
     slots: Vec<(u32, Option<Socket>)>,
     free: Vec<u32>,
 }
 
 impl Node {
-    pub(super) fn new(shard: Shard) -> Self {
+    pub(crate) fn new(shard: Shard) -> Self {
         Self { shard, slots: Vec::new(), free: Vec::new() }
     }
 
-    pub(super) fn put(&mut self, socket: Socket) -> ConnectionId {
+    pub(crate) fn put(&mut self, socket: Socket) -> ConnectionId {
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push((0, None));
             self.slots.len() as u32 - 1
@@ -59,7 +59,7 @@ impl Node {
         ConnectionId { index, generation: slot.0 }
     }
 
-    pub(super) fn take(&mut self, id: ConnectionId) -> Option<Socket> {
+    pub(crate) fn take(&mut self, id: ConnectionId) -> Option<Socket> {
         let slot = self.slots.get_mut(id.index as usize)?;
         let socket = if slot.0 == id.generation { slot.1.take() } else { None };
         if socket.is_some() {
@@ -68,13 +68,13 @@ impl Node {
         socket
     }
 
-    pub(super) fn socket(&mut self, id: ConnectionId) -> Option<&mut Socket> {
+    pub(crate) fn socket(&mut self, id: ConnectionId) -> Option<&mut Socket> {
         let slot = self.slots.get_mut(id.index as usize)?;
         slot.1.as_mut().filter(|_| slot.0 == id.generation)
     }
 
     /// The next bytes for a socket that receives.
-    pub(super) fn next_read(&mut self) -> Option<(ConnectionId, Vec<u8>)> {
+    pub(crate) fn next_read(&mut self) -> Option<(ConnectionId, Vec<u8>)> {
         for (index, (generation, socket)) in self.slots.iter_mut().enumerate() {
             let Some(socket) = socket else { continue };
             if socket.armed.is_some()
@@ -93,7 +93,7 @@ impl Node {
     }
 
     /// A socket whose peer has closed, once everything that it sent has been read.
-    pub(super) fn next_end(&mut self) -> Option<(ConnectionId, bool)> {
+    pub(crate) fn next_end(&mut self) -> Option<(ConnectionId, bool)> {
         for (index, (generation, socket)) in self.slots.iter_mut().enumerate() {
             let Some(socket) = socket else { continue };
             if socket.armed.is_some()

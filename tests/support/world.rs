@@ -70,7 +70,7 @@ impl Default for Setup {
 }
 
 /// The random numbers of a shard: the same for the same seed.
-struct Seeded(u64);
+pub(crate) struct Seeded(pub(crate) u64);
 
 impl Randomness for Seeded {
     fn fill(&mut self, bytes: &mut [u8]) {

@@ -8,6 +8,7 @@ use super::table::{Account, Accounts, DeviceKey};
 use super::token::{self, Kind, Origin};
 use crate::config::TokenLifetime;
 use crate::reject::Reject;
+use crate::seeded::{Bug, is_planted};
 use crate::store::StoreKey;
 
 /// When a token of this lifetime that is made now expires.
@@ -85,7 +86,7 @@ pub fn check_refresh(
     if key.is_token(&origin, Kind::Refresh, presented) {
         let account = Account {
             generation: account.generation.wrapping_add(1),
-            previous_counts: true,
+            previous_counts: !is_planted(Bug::RefreshesCannotBeRepeated),
             expires: expiry(lifetime, now),
             repeatable: None,
             ..account.clone()

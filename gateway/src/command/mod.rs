@@ -14,6 +14,7 @@ use shared::time::Instant;
 use crate::account::DeviceKey;
 use crate::proxy::translate::OwnRequest;
 use crate::proxy::{Purpose, Router};
+use crate::seeded::{Bug, is_planted};
 use crate::shard::input::ChannelId;
 
 /// Where a command came from, and until when its sender waits.
@@ -81,6 +82,9 @@ impl Router {
 
     /// The device of a command's user.
     pub(crate) fn device_of(&self, user: UserId, device: DeviceId) -> Result<DeviceKey, Failure> {
+        if is_planted(Bug::ForeignDevicesAreCommanded) {
+            return self.accounts.device(device).ok_or(Failure::NoSuchDevice);
+        }
         self.accounts.device_of_user(user, device).ok_or(Failure::NoSuchDevice)
     }
 

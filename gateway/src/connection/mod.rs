@@ -208,6 +208,11 @@ impl Connection {
         matches!(self.phase, Phase::Open { .. } | Phase::SignedIn) && !self.parked
     }
 
+    /// Whether everything has been said to the peer, the TLS goodbye last.
+    pub fn has_said_goodbye(&self) -> bool {
+        matches!(self.phase, Phase::Closing { when_sent: true, .. })
+    }
+
     /// Whether the peer has said Release, and may still be owed answers.
     pub fn is_released(&self) -> bool {
         let released = CloseReason::PeerReleased;

@@ -9,9 +9,11 @@ use std::net::SocketAddr;
 
 use super::{Connection, ConnectionId, PeerCapabilities, Phase, Unprocessed, tls};
 use crate::blockwise::transfers::Upload;
+use crate::config::Timers;
 use crate::identity::Verified;
 use crate::session::Session;
 use crate::shard::Listener;
+use shared::record::Records;
 use shared::time::Instant;
 
 /// The data of a connection between two shards. The descriptor travels beside it.
@@ -31,6 +33,30 @@ pub struct Moving {
 }
 
 impl Moving {
+    /// A connection whose handshake is over, done elsewhere: a simulation begins with keys that it
+    /// knows, because a TLS library draws its own.
+    pub fn established(
+        records: Records,
+        identity: Verified,
+        peer: SocketAddr,
+        listener: Listener,
+        now: Instant,
+        timers: &Timers,
+    ) -> Self {
+        Self {
+            transport: tls::Transport::Records(records),
+            identity: Some(Box::new(identity)),
+            peer,
+            listener,
+            capabilities: PeerCapabilities::default(),
+            input: None,
+            uploads: Vec::new(),
+            moves: 0,
+            until: now + timers.first_request,
+            heard: now,
+        }
+    }
+
     /// Takes a connection that has nothing to send apart.
     pub fn take(connection: &mut Connection, uploads: Vec<Upload>, until: Instant) -> Self {
         debug_assert!(connection.output.is_idle(), "it moves when everything is sent");

@@ -25,6 +25,7 @@ use crate::proxy::answers::passable;
 use crate::proxy::translate::{self, Audience, BadAnswer, ClientLeg, client_format};
 use crate::proxy::{Purpose, Router, Unanswered};
 use crate::reject::Reject;
+use crate::seeded::{Bug, is_planted};
 use crate::shard::wire::{Requester, TooLarge};
 
 pub use registrations::{Latest, Observations, Observer, ObserverKey, Upstream, UpstreamKey};
@@ -241,6 +242,9 @@ impl Router {
         let mut next = self.observations.upstream(key).observers;
         while let Some(observer) = next {
             next = self.observations.observer(observer).next_of_upstream();
+            if is_planted(Bug::OneObserverIsTold) {
+                next = None;
+            }
             let client = self.observations.observer(observer).client;
             // Who is behind with reading gets the newest state later: it is state, not events.
             if is_kept && self.wire.is_slow(client) {
@@ -359,11 +363,17 @@ impl Router {
         Deregistered::Ended
     }
 
-    /// Ends all observations of a client that is gone or has signed out.
+    /// Ends all observations of a client that is gone or has signed out. One that has had no answer to
+    /// its registration yet gets one: it may stay connected.
     pub fn drop_client(&mut self, client: ConnectionId) {
         while let Some(observer) =
             self.wire.connections.get(client).and_then(|connection| connection.observations)
         {
+            let known = self.observations.observer(observer);
+            if !known.is_answered() {
+                let requester = known.requester();
+                self.wire.refuse(&requester, &Reject::unavailable("the session has ended"));
+            }
             self.drop_observer(observer);
         }
     }

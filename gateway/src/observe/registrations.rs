@@ -99,6 +99,11 @@ impl Observer {
         Requester::new(self.client, self.token)
     }
 
+    /// Whether it has had an answer to its registration, or at least a notification.
+    pub fn is_answered(&self) -> bool {
+        self.counter > 0
+    }
+
     /// The next one of the same upstream.
     pub fn next_of_upstream(&self) -> Option<ObserverKey> {
         self.next_of_upstream

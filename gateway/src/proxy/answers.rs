@@ -10,6 +10,7 @@ use crate::account::DeviceKey;
 use crate::connection::ConnectionId;
 use crate::connection::exchanges::ExchangeKey;
 use crate::reject::Reject;
+use crate::seeded::{Bug, is_planted};
 use crate::session::Session;
 use crate::shard::wire::Requester;
 
@@ -99,6 +100,9 @@ impl Router {
                 if let Err(too_large) = written {
                     self.wire.refuse_too_large(&requester, too_large);
                 }
+                if is_planted(Bug::AnswersComeTwice) {
+                    self.wire.refuse(&requester, &Unanswered::BadAnswer.into());
+                }
             }
             Err(BadAnswer) => self.wire.refuse(&requester, &Unanswered::BadAnswer.into()),
         }
@@ -142,6 +146,9 @@ impl Router {
         match purpose {
             Purpose::Forward(forward) => {
                 self.wire.request_ended(forward.client);
+                if why == Unanswered::TimedOut && is_planted(Bug::TimeoutsAreSilent) {
+                    return;
+                }
                 self.wire.refuse(&forward.requester(), &Reject::from(why));
             }
             Purpose::Command { channel, request, .. } => {

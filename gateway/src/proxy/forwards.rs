@@ -11,6 +11,7 @@ use crate::account::DeviceKey;
 use crate::connection::ConnectionId;
 use crate::connection::exchanges::ExchangeKey;
 use crate::reject::Reject;
+use crate::seeded::{Bug, is_planted};
 use crate::shard::wire::TooLarge;
 
 /// Why a device cannot be asked.
@@ -124,9 +125,16 @@ impl Router {
         let peer = self.wire.connections.get_mut(connection).ok_or(NotSent::Offline)?;
         let capabilities = peer.capabilities;
         let (key, token) = self.exchanges.open(connection, &mut peer.exchanges, purpose, until);
+        let write = |out: &mut Vec<u8>| {
+            let start = out.len();
+            write(out, token);
+            if is_planted(Bug::RequestsGoTwice) {
+                out.extend_from_within(start..);
+            }
+        };
         let written = match capabilities.has_said_csm {
-            false => self.wire.write_bounded(connection, |out| write(out, token)),
-            true => self.write_in_blocks(key, connection, |out| write(out, token)),
+            false => self.wire.write_bounded(connection, write),
+            true => self.write_in_blocks(key, connection, write),
         };
         match written {
             Ok(()) => {

@@ -17,6 +17,7 @@ use super::Shard;
 use super::input::{Output, PeerMessage};
 use super::staging::{Change, Gate, Remover, Waiter};
 use crate::account::record;
+use crate::seeded::{Bug, is_planted};
 use crate::slab::{Key, Slab};
 
 /// Whether another user has to yield.
@@ -85,6 +86,11 @@ impl Claims {
     /// Number of claims.
     pub fn len(&self) -> usize {
         self.owners.len()
+    }
+
+    /// Claims that wait for another shard or the store.
+    pub fn under_way(&self) -> usize {
+        self.under_way.len()
     }
 
     /// No claims.
@@ -186,6 +192,9 @@ impl Shard {
         let Some(claiming) = self.claims.under_way.remove(key) else { return };
         self.answer_claim(claiming.from, claiming.transaction, outcome);
         self.reopen(Gate::Claim(claiming.device));
+        if is_planted(Bug::ClaimsAreKept) {
+            self.claims.under_way.insert(claiming);
+        }
     }
 
     fn answer_claim(&mut self, to: ShardId, transaction: u64, outcome: ClaimOutcome) {
@@ -203,7 +212,8 @@ impl Shard {
         takeover: Takeover,
     ) {
         let gate = Gate::Account(user, device);
-        let owned = self.router.accounts.device_of_user(user, device).is_some();
+        let owned = self.router.accounts.device_of_user(user, device).is_some()
+            && !is_planted(Bug::ClaimsDoNotEvict);
         let outcome = match (owned, takeover) {
             _ if self.staging.is_closed(gate) => EvictOutcome::Busy,
             (false, _) => EvictOutcome::Gone,

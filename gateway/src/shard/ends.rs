@@ -9,16 +9,16 @@ use crate::account::DeviceKey;
 use crate::connection::close::Closing;
 use crate::connection::signaling::PING_TOKEN;
 use crate::connection::tls::Transport;
-use crate::connection::{CloseReason, ConnectionId, Phase};
+use crate::connection::{CloseReason, Connection, ConnectionId, Phase};
 use crate::limits::{FLUSH, LINGER, PONG, REPAIR, SEND, TOKEN_GRACE};
 use crate::proxy::Unanswered;
+use crate::seeded::{Bug, is_planted};
 use crate::session::Session;
 
 impl Shard {
     /// Ends a connection in good order: what is queued goes out, then the TLS goodbye, then the end.
     pub(super) fn finish(&mut self, id: ConnectionId, reason: CloseReason) {
-        let phase = self.router.wire.connections.get(id).map(|connection| connection.phase);
-        if let None | Some(Phase::Closing { when_sent: true, .. }) = phase {
+        if self.router.wire.connections.get(id).is_none_or(Connection::has_said_goodbye) {
             return;
         }
         self.close_after(id, reason, FLUSH, true);
@@ -41,7 +41,8 @@ impl Shard {
         }
     }
 
-    /// Lets the peer close first, for so long. It is not served any more.
+    /// Lets the peer close first, for so long. It is not served any more. Who has been told goodbye
+    /// already is closed as that was meant.
     pub(super) fn close_after(
         &mut self,
         id: ConnectionId,
@@ -49,7 +50,12 @@ impl Shard {
         linger: std::time::Duration,
         when_sent: bool,
     ) {
+        if self.router.wire.connections.get(id).is_some_and(Connection::has_said_goodbye) {
+            return;
+        }
         self.leave(id, Unanswered::Lost);
+        // Who has asked itself, or another device that ends with it, hears so before the goodbye.
+        self.settle_unanswered();
         let until = self.now.instant + linger;
         self.router.wire.set_phase(id, Phase::Closing { until, when_sent, reason });
         self.schedule(id);
@@ -102,7 +108,9 @@ impl Shard {
         self.counters.sessions -= 1;
         let device = who.device();
         self.router.abandon_device(device, id, why);
-        if self.router.accounts[device].connection == Some(id) {
+        if self.router.accounts[device].connection == Some(id)
+            && !is_planted(Bug::DevicesStayOnline)
+        {
             self.router.accounts[device].connection = None;
             self.expiries.pause(device, self.now.instant);
             self.note_status(device);

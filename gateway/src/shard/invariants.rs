@@ -5,6 +5,32 @@ use crate::connection::Phase;
 use crate::session::Session;
 
 impl Shard {
+    /// Nobody is connected and nothing is under way: nothing is left but what the store has. Says
+    /// which table has something left.
+    pub fn check_at_rest(&self) -> Result<(), &'static str> {
+        let router = &self.router;
+        let tables = [
+            (router.wire.connections.len(), "connections"),
+            (router.exchanges.len(), "exchanges"),
+            (router.observations.len().0, "observations on devices"),
+            (router.observations.len().1, "observers"),
+            (router.gathers.len(), "lists being gathered"),
+            (router.unanswered.len(), "requests without an answer"),
+            (self.link_observers.len(), "observers of links"),
+            (self.transactions.len(), "sign-ups waiting for a claim"),
+            (self.claims.under_way(), "claims under way"),
+            (self.staging.len(), "commits under way"),
+            (self.staging.gates(), "closed gates"),
+            (self.repairs.len(), "connections with something to mend"),
+            (self.pacing.waiting(), "connections that wait"),
+            (self.handshakes.len(), "handshakes"),
+        ];
+        match tables.into_iter().find(|(len, _)| *len > 0) {
+            Some((_, table)) => Err(table),
+            None => Ok(()),
+        }
+    }
+
     /// Panics when a table disagrees with another one.
     pub fn check_invariants(&self) {
         let accounts = &self.router.accounts;

@@ -62,6 +62,11 @@ impl Pacing {
         self.agenda.next()
     }
 
+    /// Connections that wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// A connection has ended.
     pub(super) fn forget(&mut self, id: ConnectionId) {
         if self.waiting.remove(&id).is_some() {

@@ -15,6 +15,7 @@ use crate::directory::publish;
 use crate::directory::query::Query;
 use crate::directory::{Directory, publish as publishing};
 use crate::reject::{After, Reject};
+use crate::seeded::{Bug, is_planted};
 use crate::session::SignedIn;
 
 /// What the head and the options of an answer take.
@@ -51,6 +52,10 @@ impl Shard {
         self.staging.close(gate);
         let write = record::put_directory(origin.user, origin.device, Some(&published.directory));
         let news = self.news_of_links(origin.user, origin.device, Some(&published.directory));
+        let written = (!is_planted(Bug::LinksAreNotWritten)).then_some(write);
+        if is_planted(Bug::LinksComeBeforeTheirCommit) {
+            self.set_links(key, Some(published.directory.clone()), &[], &published.named);
+        }
         let change = Change::Links {
             device: key,
             directory: Some(published.directory),
@@ -58,7 +63,7 @@ impl Shard {
             requester: *requester,
             published: Some(Echo { body: published.echo, named: published.named }),
         };
-        self.commit_with([write], change, Some(gate), news);
+        self.commit_with(written, change, Some(gate), news);
         Ok(Flow::Next)
     }
 

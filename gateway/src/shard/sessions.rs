@@ -25,6 +25,7 @@ use crate::connection::{CloseReason, ConnectionId, Phase};
 use crate::identity::PeerIdentity;
 use crate::limits::MOVES_MAX;
 use crate::reject::Reject;
+use crate::seeded::{Bug, is_planted};
 use crate::session::{Session, SignedIn};
 
 /// Sign-in is answered 2.04 with this to a sign-out: an empty map.
@@ -132,7 +133,8 @@ impl Shard {
     ) -> Option<DeviceKey> {
         let key = self.router.accounts.device(device)?;
         let account = &self.router.accounts[key].account;
-        let repeatable = account.repeatable.as_ref()?;
+        let lost = is_planted(Bug::SignUpsCannotBeRepeated);
+        let repeatable = account.repeatable.as_ref().filter(|_| !lost)?;
         let same = repeatable.token_digest == *digest
             && repeatable.until > self.now.unix
             && account.key_digest == identity.key_digest;
@@ -176,6 +178,8 @@ impl Shard {
             record::delete_device_token(user, &digest),
         ];
         let news = self.news_of_sign_up(user, device);
+        let written = usize::from(is_planted(Bug::AccountsAreNotWritten));
+        let writes = writes.into_iter().skip(written);
         let change = Change::SignUp { user, device, account, token_digest: digest, requester };
         self.commit_with(writes, change, Some(Gate::Account(user, device)), news);
     }
@@ -427,6 +431,12 @@ impl Shard {
                 self.check_commits()?;
                 self.staging.close(gate);
                 let write = record::put_device(user, device, &account);
+                if is_planted(Bug::TokensComeBeforeTheirCommit) {
+                    self.router.accounts[key].account = account;
+                    self.answer_refresh(requester, key);
+                    self.commit([write], Change::Noted, Some(gate));
+                    return Ok(Flow::Next);
+                }
                 let change = Change::Refresh { device: key, account, requester: *requester };
                 self.commit([write], change, Some(gate));
             }

@@ -11,6 +11,7 @@ use crate::directory::query::{Pairs, Query};
 use crate::observe::links::{Added, LinkObserver};
 use crate::proxy::Router;
 use crate::reject::Reject;
+use crate::seeded::{Bug, is_planted};
 use crate::session::SignedIn;
 
 /// Users whose observers are told in one turn: lists of links may be long, and others wait.
@@ -92,6 +93,9 @@ impl Shard {
 
     /// Ends all observations of links of a client that leaves.
     pub(super) fn unwatch_all(&mut self, user: UserKey, client: ConnectionId) {
+        if is_planted(Bug::LinkObserversAreKept) {
+            return;
+        }
         let count = self.link_observers.remove_client(user, client);
         self.forget_observations(client, count);
     }
@@ -106,7 +110,9 @@ impl Shard {
 
     /// Links of a user have changed: those who observe them are told, at most once in a second.
     pub(super) fn links_changed(&mut self, user: UserKey) {
-        self.link_observers.mark_stale(user);
+        if !is_planted(Bug::LinkObserversAreNotTold) {
+            self.link_observers.mark_stale(user);
+        }
     }
 
     /// Tells those whose time has come.

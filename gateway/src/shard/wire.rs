@@ -164,6 +164,10 @@ impl Wire {
         write: impl FnOnce(&mut Vec<u8>, usize) -> Result<(), TooLarge>,
     ) -> Result<(), TooLarge> {
         let Some(connection) = self.connections.get_mut(id) else { return Ok(()) };
+        // Nothing follows the TLS goodbye (RFC 5246 §7.2.1, RFC 8446 §6.1).
+        if connection.has_said_goodbye() {
+            return Ok(());
+        }
         let limit = connection.capabilities.message_bytes_max(self.payload_bytes_assumed);
         let mut result = Ok(());
         let buffer = connection.output.buffer(&mut self.buffers);

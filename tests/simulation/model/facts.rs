@@ -1,0 +1,98 @@
+//! What was acknowledged to somebody: it must be there after every start.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use shared::ids::{DeviceId, UserId};
+use shared::time::Instant;
+
+use crate::simulation::run::Simulation;
+use crate::simulation::verdict::Invariant;
+
+/// Longer than any request that is still on its way.
+const UNDER_WAY: Duration = Duration::from_secs(300);
+
+/// An account that a device was told it has, and the links that it was told are published.
+#[derive(Clone, Debug)]
+pub(in crate::simulation) struct Fact {
+    /// The seed of the account: another sign-up makes another account.
+    pub(super) seed: [u8; 16],
+    /// Links without a time.
+    pub(super) links: BTreeSet<String>,
+}
+
+/// Names a request: link and token, or channel and number.
+pub(in crate::simulation) type RequestKey = (u64, u64);
+
+/// Requests under way that end an account or put another one in its place.
+#[derive(Default)]
+pub(in crate::simulation) struct Facts {
+    of_devices: BTreeMap<(UserId, DeviceId), Fact>,
+    doubts: Vec<(DeviceId, RequestKey, Instant)>,
+}
+
+impl Facts {
+    /// Somebody asks for the end of an account, or for another one in its place.
+    pub(in crate::simulation) fn doubt(&mut self, device: DeviceId, by: RequestKey, now: Instant) {
+        self.of_devices.retain(|(_, of), _| *of != device);
+        self.doubts.retain(|(_, _, until)| *until > now);
+        self.doubts.push((device, by, now + UNDER_WAY));
+    }
+
+    /// That has been answered.
+    pub(super) fn settle(&mut self, by: RequestKey) {
+        self.doubts.retain(|(_, key, _)| *key != by);
+    }
+
+    /// An account was acknowledged. It is a fact unless somebody is about to end it.
+    pub(super) fn signed_up(
+        &mut self,
+        user: UserId,
+        device: DeviceId,
+        seed: [u8; 16],
+        now: Instant,
+    ) {
+        if !self.doubts.iter().any(|(of, _, until)| *of == device && *until > now) {
+            self.of_devices.insert((user, device), Fact { seed, links: BTreeSet::new() });
+        }
+    }
+
+    /// A publish was acknowledged.
+    pub(super) fn published(&mut self, user: UserId, device: DeviceId, hrefs: Vec<String>) {
+        if let Some(fact) = self.of_devices.get_mut(&(user, device)) {
+            fact.links.extend(hrefs);
+        }
+    }
+
+    /// These links, or all, may end.
+    pub(in crate::simulation) fn doubt_links(
+        &mut self,
+        user: UserId,
+        device: DeviceId,
+        hrefs: Option<&[String]>,
+    ) {
+        if let Some(fact) = self.of_devices.get_mut(&(user, device)) {
+            fact.links.retain(|link| hrefs.is_some_and(|hrefs| !hrefs.contains(link)));
+        }
+    }
+}
+
+impl Simulation {
+    /// Everything that was acknowledged is there.
+    pub(in crate::simulation) fn check_facts(&mut self) {
+        let records = &self.model.acknowledged;
+        let mut lost = None;
+        for (key, fact) in &self.model.facts.of_devices {
+            if records.accounts.get(key).is_none_or(|account| account.seed != fact.seed) {
+                lost = Some(format!("the account of {} is not there", key.1));
+            }
+            let links = records.links.get(key).map_or(&[][..], Vec::as_slice);
+            if let Some(href) = fact.links.iter().find(|href| !links.contains(href)) {
+                lost = Some(format!("{href} of {} is not there", key.1));
+            }
+        }
+        if let Some(seen) = lost {
+            self.fail(Invariant::Durability, seen);
+        }
+    }
+}
