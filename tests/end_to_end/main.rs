@@ -2,7 +2,6 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
 mod demo;
-mod events;
 mod interop;
 mod main_job;
 mod pages;

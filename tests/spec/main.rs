@@ -11,6 +11,7 @@ mod d2d;
 mod directory;
 mod discovery;
 mod events;
+mod events_ends;
 mod failures;
 mod framing;
 mod isolation;

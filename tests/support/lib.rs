@@ -1,7 +1,7 @@
 //! The words that tests are written in.
 //!
 //! For the real programs: [`processes`] starts them, [`rest`] and [`stations`] talk to them as partners,
-//! devices and clients do, [`scripted`] as a device of few words, [`receiver`] gets events as partners do, [`browser`] and [`chromium`] as users who link them, [`wire`] as nobody should, [`tools`] finds programs of others.
+//! devices and clients do, [`scripted`] as a device of few words, [`receiver`] gets events as partners do ([`ledger`], [`ordeal`]), [`browser`] and [`chromium`] as users who link them, [`wire`] as nobody should, [`tools`] finds programs of others.
 //!
 //! For the core without any of that:
 //!
@@ -27,6 +27,8 @@
 
 pub mod browser;
 pub mod chromium;
+pub mod ledger;
+pub mod ordeal;
 pub mod processes;
 pub mod receiver;
 pub mod rest;

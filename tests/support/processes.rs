@@ -115,11 +115,16 @@ impl TestCloud {
 
     /// Fussy devices, all online. They live twenty times as fast as real ones.
     pub fn start_swarm(&mut self, devices: u32) {
+        self.start_changing_swarm(devices, 0.0);
+    }
+
+    /// The same with so many state changes per second.
+    pub fn start_changing_swarm(&mut self, devices: u32, changes_per_sec: f64) {
         let settings = SwarmSettings {
             devices,
             per_sec: 100.0,
             pace: 0.05,
-            changes_per_sec: 0.0,
+            changes_per_sec,
             fussy: true,
             on_terminal: false,
         };

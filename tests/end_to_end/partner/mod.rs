@@ -3,6 +3,7 @@
 
 mod bearer;
 mod devices;
+mod events;
 mod general;
 mod linking;
 mod operators;

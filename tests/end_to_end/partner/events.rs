@@ -3,9 +3,10 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use loadtest::credentials::TlsVersion;
 use serde_json::{Value, json};
 use shared::ids::DeviceId;
+use tests::browser::{code, redeem};
+use tests::ordeal::Ordeal;
 use tests::processes::{Setup, TestCloud};
 use tests::receiver::{Notice, Reaction, Receiver};
 use tests::rest::Rest;
@@ -263,6 +264,35 @@ fn without_the_switch_events_go_to_public_https_receivers_only() {
     cloud.stop();
 }
 
+/// Cases 109, 115, 147: a subscription hangs on the grant, not on the token that made it.
+#[test]
+fn a_grant_carries_its_subscriptions_over_refreshes_and_ends_them() {
+    let mut cloud = TestCloud::start(Setup::default());
+    cloud.start_swarm(1);
+    let (rest, partner, receiver) = (cloud.rest(), cloud.partner(), Receiver::start());
+    let code = code(&rest, &partner, &[("scope", Some("r:* offline_access"))]);
+    let tokens = redeem(&rest, &partner, &code).is(200).value();
+    let text = |tokens: &Value, key: &str| tokens[key].as_str().unwrap().to_owned();
+    let token = text(&tokens, "access_token");
+    let level = format!("/{}/light/1", light(&cloud));
+    let url = receiver.url("/");
+    subscribe(&rest, &token, &level, &url, &["resource_contentchanged"]);
+    let first = receiver.wait_for(1).remove(0).value()["value"].as_bool().unwrap();
+    let refresh = text(&tokens, "refresh_token");
+    let ask = rest.post("/oauth/token").basic(&partner.client_id, &partner.client_secret);
+    let fields = [("grant_type", "refresh_token"), ("refresh_token", &*refresh)];
+    let next = ask.form(&fields).send().is(200).value();
+    let update = rest.post(format!("/api/v1/devices{level}")).token(&cloud.token());
+    update.json(&json!({ "value": !first })).send().is(200);
+    assert_eq!(receiver.wait_for(2)[1].value()["value"], json!(!first));
+    let revoke = rest.post("/oauth/revoke").basic(&partner.client_id, &partner.client_secret);
+    revoke.form(&[("token", &*text(&next, "refresh_token"))]).send().is(200);
+    let all = receiver.wait_for(3);
+    assert_eq!((all[2].number(), all[2].event_type()), (2, "subscription_cancelled"));
+    check(&all);
+    cloud.stop();
+}
+
 /// Vectors of cloud reference 7.1 and 7.2 through the command line.
 #[test]
 fn the_command_line_knows_events_that_are_ours() {
@@ -295,4 +325,13 @@ fn the_command_line_knows_events_that_are_ours() {
     ] {
         assert_eq!((bad.status.code(), &*bad.stdout), (Some(1), &b""[..]));
     }
+}
+
+/// The crash run in small; in full it is the program `crash-run`.
+#[test]
+fn crashes_over_and_over_lose_nothing() {
+    let ordeal =
+        Ordeal { devices: 30, subscriptions: 8, rounds: 6, changes_per_sec: 30.0, seed: 7 };
+    let counts = ordeal.run();
+    assert!(counts.repeated > 0 && counts.contents > 0 && counts.compared > 0, "{counts}");
 }
