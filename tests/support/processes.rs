@@ -115,17 +115,22 @@ impl TestCloud {
 
     /// Fussy devices, all online. They live twenty times as fast as real ones.
     pub fn start_swarm(&mut self, devices: u32) {
-        self.start_changing_swarm(devices, 0.0);
+        self.start_devices(devices, 0.0, true);
     }
 
-    /// The same with so many state changes per second.
+    /// The same with so many state changes per second, and without complaints: a power cut breaks
+    /// connections at any moment, and is no mistake of the cloud.
     pub fn start_changing_swarm(&mut self, devices: u32, changes_per_sec: f64) {
+        self.start_devices(devices, changes_per_sec, false);
+    }
+
+    fn start_devices(&mut self, devices: u32, changes_per_sec: f64, fussy: bool) {
         let settings = SwarmSettings {
             devices,
             per_sec: 100.0,
             pace: 0.05,
             changes_per_sec,
-            fussy: true,
+            fussy,
             on_terminal: false,
         };
         let arrived = self.cloud.start_swarm(&settings, patience(&self.interrupts)).unwrap();
