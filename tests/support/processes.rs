@@ -42,8 +42,12 @@ pub fn binaries() -> &'static Binaries {
 
 fn build() -> Binaries {
     let this = env::current_exe().unwrap();
-    // target/PROFILE/deps/test
-    let directory = this.ancestors().nth(2).unwrap();
+    // target/PROFILE/deps/test, or target/PROFILE/program
+    let directory = this.parent().unwrap();
+    let directory = match directory.ends_with("deps") {
+        true => directory.parent().unwrap(),
+        false => directory,
+    };
     // Without cargo there is nothing to build with: what is there has to do.
     if let Some(cargo) = env::var_os("CARGO") {
         let target = directory.parent().unwrap();
