@@ -54,13 +54,22 @@ const ALWAYS_ALLOWED: usize = 4096;
 /// # Panics
 /// When it takes more than four times the bytes of its input, beside a small constant.
 pub fn bounded<T>(input_len: usize, decode: impl FnOnce() -> T) -> T {
+    bounded_with(4 * input_len, decode)
+}
+
+/// Runs a decoder that may take so many bytes of memory: for those whose target says why four times
+/// the input cannot be.
+///
+/// # Panics
+/// When it takes more, beside a small constant.
+pub fn bounded_with<T>(allowed: usize, decode: impl FnOnce() -> T) -> T {
     let before = LIVE.get();
     PEAK.set(before);
     let decoded = decode();
     let taken = PEAK.get().wrapping_sub(before);
     assert!(
-        taken <= 4 * input_len + ALWAYS_ALLOWED,
-        "{taken} bytes of memory for {input_len} bytes of input"
+        taken <= allowed + ALWAYS_ALLOWED,
+        "{taken} bytes of memory where {allowed} are allowed"
     );
     decoded
 }

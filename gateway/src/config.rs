@@ -77,6 +77,9 @@ pub struct Cloud {
     /// What happens when a device with a manufacturer certificate only signs up for another user
     /// than the one it belongs to (device reference 16, point 12).
     pub takeover: Takeover,
+    /// Whether a device with a manufacturer certificate only may come with another key than that of its
+    /// sign-up (device reference 16, point 34).
+    pub manufacturer_keys: ManufacturerKeys,
 }
 
 impl Default for Cloud {
@@ -91,6 +94,7 @@ impl Default for Cloud {
             manufacturer_token: TokenLifetime::Limited(Duration::from_secs(24 * 3600)),
             redirect: None,
             takeover: Takeover::Refuse,
+            manufacturer_keys: ManufacturerKeys::Accept,
         }
     }
 }
@@ -139,6 +143,16 @@ pub enum Takeover {
     Refuse,
     /// A token made for exactly this device moves it; the first owner is told.
     Allow,
+}
+
+/// Whether the key of a manufacturer certificate may change.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ManufacturerKeys {
+    /// Any key is as good; a change is logged.
+    Accept,
+    /// The key of the sign-up is the only one. A device that gets another one has to be set up anew.
+    Pin,
 }
 
 /// Where devices connect.

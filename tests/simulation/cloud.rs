@@ -202,7 +202,9 @@ impl Simulation {
                 Output::Reply { channel, envelope } => self.replied(channel, envelope),
                 // Nobody is subscribed here.
                 Output::Delivery { .. } | Output::SubscriptionEnded { .. } => {}
-                Output::Acknowledge { .. } | Output::TlsFailed { .. } => {}
+                Output::Acknowledge { .. }
+                | Output::TlsFailed { .. }
+                | Output::KeyChanged { .. } => {}
             }
         }
     }

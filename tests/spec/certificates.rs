@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use gateway::certs::{Authority, Issued};
+use gateway::config::ManufacturerKeys;
 use gateway::connection::CloseReason;
 use rustls::pki_types::CertificateDer;
 use rustls::{CipherSuite, ProtocolVersion};
@@ -185,13 +186,50 @@ fn a_manufacturer_certificate_binds_nothing_whatever_its_name() {
 fn a_device_may_come_with_another_certificate() {
     let world = World::new();
     let device = world.user().signed_in_device();
+    device.sign_in();
+    assert_eq!(world.changed_keys(), []);
     let proven = world.connect_with_identity(device.id);
     proven.set_account(device.account());
     proven.sign_in();
+    assert_eq!(world.changed_keys(), [device.id]);
     let product = world.connect_as(device.id, PKI.product());
     product.set_account(device.account());
     product.refresh();
     product.sign_in();
+    let other = world.connect_as(device.id, another_product());
+    other.set_account(product.account());
+    other.refresh();
+    assert_eq!(world.changed_keys(), [device.id; 2]);
+}
+
+/// A certificate of the manufacturer with a key of its own.
+fn another_product() -> std::sync::Arc<rustls::ClientConfig> {
+    let other = PKI.manufacturer.issue_manufacturer("another product").expect("it can be issued");
+    PKI.client(Some(&other), TLS12)
+}
+
+/// Device reference 16, point 34: the optional pinning. What proves the device's id is good with any
+/// key.
+#[test]
+fn keys_of_manufacturer_certificates_may_be_pinned() {
+    let world = World::with(|setup| setup.cloud.manufacturer_keys = ManufacturerKeys::Pin);
+    let device = world.user().signed_in_device();
+    for refreshes in [false, true] {
+        let other = world.connect_as(device.id, another_product());
+        other.set_account(device.account());
+        let request = if refreshes { other.refresh_request() } else { other.session_request(true) };
+        other.expect(request, Unauthorized);
+        world.advance_secs(2);
+        assert!(!other.is_connected() && device.is_connected());
+    }
+    assert_eq!(world.changed_keys(), []);
+    let same = world.connect_as(device.id, PKI.product());
+    same.set_account(device.account());
+    same.refresh();
+    same.sign_in();
+    let proven = world.connect_with_identity(device.id);
+    proven.set_account(same.account());
+    proven.sign_in();
 }
 
 fn list(revoked: &[&CertificateDer<'_>], number: u64) -> String {

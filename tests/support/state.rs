@@ -74,6 +74,7 @@ pub(super) struct State {
     pub(super) subscriptions_ended: Vec<(SubscriptionId, Ending)>,
     pub(super) ended: Vec<EndedConnection>,
     pub(super) tls_failures: Vec<String>,
+    pub(super) changed_keys: Vec<DeviceId>,
     /// What simulated stations have said, by station.
     pub(super) events: Vec<(usize, Event)>,
     /// Rules of device reference 1.3 that were broken.
@@ -104,6 +105,7 @@ impl State {
             subscriptions_ended: Vec::new(),
             ended: Vec::new(),
             tls_failures: Vec::new(),
+            changed_keys: Vec::new(),
             events: Vec::new(),
             breaches: Vec::new(),
             accepts: 0,
@@ -275,6 +277,7 @@ impl State {
                     self.ended.push(EndedConnection { peer, device, reason });
                 }
                 Output::TlsFailed { error, .. } => self.tls_failures.push(error.to_string()),
+                Output::KeyChanged { device } => self.changed_keys.push(device),
                 Output::Move { connection, to, state } => {
                     self.departures.push_back(Departure { from: node, connection, to, state });
                 }

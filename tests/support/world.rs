@@ -268,6 +268,11 @@ impl World {
         self.state().tls_failures.clone()
     }
 
+    /// Devices that came with another key than that of their sign-up.
+    pub fn changed_keys(&self) -> Vec<DeviceId> {
+        self.state().changed_keys.clone()
+    }
+
     /// The shards get another TLS side: certificate, anchors, revocation lists.
     pub fn renew(&self, acceptor: impl Fn() -> gateway::connection::tls::Acceptor) {
         let nodes = self.state().nodes.len();

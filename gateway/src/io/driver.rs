@@ -237,6 +237,9 @@ impl Driver {
                     let device = device.map(tracing::field::display);
                     tracing::debug!(%peer, device, reason = reason.name(), "connection ended");
                 }
+                Output::KeyChanged { device } => {
+                    tracing::warn!(%device, "another key than at sign-up");
+                }
                 Output::TlsFailed { peer, error } => tracing::info!(%peer, %error, "TLS failed"),
             }
         }

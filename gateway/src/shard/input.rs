@@ -172,6 +172,11 @@ pub enum Output {
         /// What TLS says about it.
         error: TlsError,
     },
+    /// A device has come with another key than that of its sign-up: for the log.
+    KeyChanged {
+        /// Which device.
+        device: DeviceId,
+    },
     /// Bring a connection to another shard.
     Move {
         /// Its slot here.

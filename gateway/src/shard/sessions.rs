@@ -20,7 +20,7 @@ use super::wire::Requester;
 use crate::account::rights::{self, Refreshed, expires_in, expiry};
 use crate::account::token::Kind;
 use crate::account::{Account, DeviceKey, Presented, Repeatable, record, token};
-use crate::config::{Takeover as TakeoverPolicy, TokenLifetime};
+use crate::config::{ManufacturerKeys, Takeover as TakeoverPolicy, TokenLifetime};
 use crate::connection::{CloseReason, ConnectionId, Phase};
 use crate::identity::PeerIdentity;
 use crate::limits::MOVES_MAX;
@@ -302,15 +302,31 @@ impl Shard {
         if let Some(flow) = self.elsewhere(id, self.placement.shard_of_user(user))? {
             return Ok(Err(flow));
         }
-        self.check_binding(id, device)?;
+        let identity = self.check_binding(id, device)?;
         let gate = Gate::Account(user, device);
         if self.staging.is_closed(gate) {
             return self.wait_at(gate).map(Err);
         }
         let (accounts, now) = (&self.router.accounts, self.now.unix);
-        rights::check_access(accounts, &self.store_key, user, device, presented, now)
-            .map(Ok)
-            .map_err(Reject::and_close_unless_mended)
+        let key = rights::check_access(accounts, &self.store_key, user, device, presented, now)
+            .map_err(Reject::and_close_unless_mended)?;
+        self.check_key(key, &identity)?;
+        Ok(Ok(key))
+    }
+
+    /// A device may come with another key, which is worth a line in the log; but not with one that no
+    /// authority ties to its id, where the operator pins keys (device reference 16, point 34).
+    fn check_key(&mut self, key: DeviceKey, identity: &PeerIdentity) -> Result<(), Reject> {
+        let device = &self.router.accounts[key];
+        if device.account.key_digest == identity.key_digest {
+            return Ok(());
+        }
+        let is_pinned = self.settings.cloud.manufacturer_keys == ManufacturerKeys::Pin;
+        if is_pinned && identity.bound_device().is_none() {
+            return Err(Reject::unauthorized("another key than at sign-up").and_close());
+        }
+        self.outputs.push_back(Output::KeyChanged { device: device.id });
+        Ok(())
     }
 
     /// The connection is the device's session from now on; the newest one wins.
@@ -425,6 +441,8 @@ impl Shard {
             self.lifetime(&identity),
             self.now.unix,
         )?;
+        let (Refreshed::Again(key) | Refreshed::New(key, _)) = &refreshed;
+        self.check_key(*key, &identity)?;
         match refreshed {
             Refreshed::Again(key) => self.answer_refresh(requester, key),
             Refreshed::New(key, account) => {

@@ -75,6 +75,9 @@ mod peer;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
+
 pub use ring::Corruption;
 
 #[cfg(not(loom))]

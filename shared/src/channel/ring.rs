@@ -44,15 +44,15 @@ pub(super) use word::Word;
 
 /// Alone on two cache lines, because processors fetch them in pairs.
 #[repr(C, align(128))]
-struct Alone<T>(T);
+pub(super) struct Alone<T>(pub(super) T);
 
 /// The indices and the flag. All zeros is the state of a new ring.
 #[repr(C)]
 pub(super) struct Control {
     /// Bytes that the producer has published since the beginning. Written by the producer.
-    published: Alone<AtomicU64>,
+    pub(super) published: Alone<AtomicU64>,
     /// Bytes that the consumer has done with since the beginning. Written by the consumer.
-    consumed: Alone<AtomicU64>,
+    pub(super) consumed: Alone<AtomicU64>,
     /// Not zero: the consumer sleeps, or is about to, until its doorbell rings. Written by both.
     asleep: Alone<AtomicU32>,
 }
@@ -313,8 +313,8 @@ fn load_run(words: &[Word], into: &mut [u8]) {
 #[cfg(loom)]
 mod word;
 
-#[cfg(test)]
-mod heap;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod heap;
 
 #[cfg(test)]
 mod tests;

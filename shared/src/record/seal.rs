@@ -130,7 +130,7 @@ impl Records {
 }
 
 /// What a peer that breaks the rules would send, for tests and fuzzing.
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "fuzzing"))]
 impl Records {
     /// Seals anything as a record of any content type; in TLS 1.3 type 0 stands for "as it is".
     pub fn seal_any(&mut self, out: &mut Vec<u8>, text: &[u8], kind: u8) {

@@ -48,7 +48,7 @@ mod entries;
 mod event;
 mod kernel;
 mod listen;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "fuzzing"))]
 pub mod model;
 mod movement;
 mod ops;

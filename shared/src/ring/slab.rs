@@ -30,7 +30,7 @@ impl<T> Slab<T> {
         Some(value)
     }
 
-    #[cfg(any(test, fuzzing))]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn len(&self) -> usize {
         self.places.len() - self.vacant.len()
     }

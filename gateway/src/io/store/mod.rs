@@ -16,6 +16,8 @@ mod applier;
 mod base;
 mod format;
 mod frame;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod log;
 
 pub use embedded::{EmbeddedStore, Loader, OpenError, Place};

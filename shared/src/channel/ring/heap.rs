@@ -1,13 +1,13 @@
-//! A ring in ordinary memory, for tests: what the other process could do to it, they do.
+//! A ring in ordinary memory, for tests and fuzz targets: what the other process could do to it, they do.
 
 use std::sync::Arc;
 
 use super::{Alone, AtomicU32, AtomicU64, Consumer, Control, Memory, Producer, WORD_BYTES, Word};
 
 /// Shared by both ends.
-pub(super) struct Heap {
-    pub(super) control: Control,
-    pub(super) words: Box<[Word]>,
+pub(in crate::channel) struct Heap {
+    pub(in crate::channel) control: Control,
+    pub(in crate::channel) words: Box<[Word]>,
 }
 
 impl Heap {
@@ -19,7 +19,7 @@ impl Heap {
             reason = "the threads of a model never run at once"
         )
     )]
-    pub(super) fn new(bytes: usize) -> Arc<Self> {
+    pub(in crate::channel) fn new(bytes: usize) -> Arc<Self> {
         Arc::new(Self {
             control: Control {
                 published: Alone(AtomicU64::new(0)),
@@ -42,7 +42,12 @@ impl Memory for Arc<Heap> {
 }
 
 /// Both ends of a new ring of this many bytes.
+#[cfg(test)]
 pub(super) fn ring(bytes: usize) -> (Producer<Arc<Heap>>, Consumer<Arc<Heap>>) {
-    let heap = Heap::new(bytes);
-    (Producer::new(heap.clone()), Consumer::new(heap))
+    ends(&Heap::new(bytes))
+}
+
+/// Both ends of the ring in this memory.
+pub(in crate::channel) fn ends(heap: &Arc<Heap>) -> (Producer<Arc<Heap>>, Consumer<Arc<Heap>>) {
+    (Producer::new(heap.clone()), Consumer::new(heap.clone()))
 }

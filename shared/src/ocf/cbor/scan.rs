@@ -120,7 +120,7 @@ fn key_order(bytes: &[u8], at: u32) -> (u8, u64, &[u8]) {
         Ok(Item::Text(value)) => (3, 0, value.as_bytes()),
         Ok(Item::Bool(value)) => (4, u64::from(value), &[]),
         Ok(Item::Float(value)) => (5, value.to_bits(), &[]),
-        Ok(Item::Simple(value)) => (6, u64::from(value), &[]),
-        _ => (7, 0, &[]),
+        // Null, and simple values that mean nothing here and are written as null.
+        _ => (6, 0, &[]),
     }
 }

@@ -47,6 +47,7 @@ fn what_is_not_exactly_one_item_is_refused() {
         (b"\xa2\x61a\x01\x61a\x02", CborError::DuplicateKey),
         (b"\xa2\x61a\x01\x78\x01a\x02", CborError::DuplicateKey),
         (b"\xbf\x01\x01\x18\x01\x02\xff", CborError::DuplicateKey),
+        (b"\xa2\xe0\x01\xf6\x02", CborError::DuplicateKey),
         (b"\xa1\x80\x01", CborError::BadKey),
     ] {
         assert_eq!(scan(bytes), Err(error), "{bytes:02x?}");

@@ -1,0 +1,5 @@
+//! See [`fuzz::targets::cbor`].
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::targets::cbor::run(data));

@@ -1,0 +1,5 @@
+//! See [`fuzz::targets::client_hello`].
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::targets::client_hello::run(data));
