@@ -10,11 +10,12 @@ use shared::placement::PartitionId;
 use tokio::sync::Semaphore;
 
 use crate::auth::{Authenticator, Caller};
-use crate::config::{Config, Limits, Timeouts, millis};
+use crate::config::{Config, Events, Limits, Timeouts, millis};
 use crate::oauth::Oauth;
 use crate::problem::{Intent, Problem};
 use crate::shards::{Shards, Unanswered};
 use crate::trace::Correlations;
+use crate::webhooks::Webhooks;
 
 /// The state of the process. Everything else belongs to a request or to the gateway.
 pub struct App {
@@ -24,6 +25,10 @@ pub struct App {
     pub timeouts: Timeouts,
     /// Knows tokens.
     pub authenticator: Authenticator,
+    /// How events are sent.
+    pub events: Events,
+    /// Sends them.
+    pub webhooks: Webhooks,
     /// What the authorization server holds.
     pub oauth: Oauth,
     /// Where the users are.
@@ -41,6 +46,8 @@ impl App {
         Self {
             timeouts: config.timeouts.clone(),
             authenticator: Authenticator::default(),
+            events: config.events.clone(),
+            webhooks: Webhooks::new(&config.events),
             oauth: Oauth::new(&config.authorization),
             shards: Shards::new(config.gateway.socket.clone(), limits.commands_per_shard),
             lists: Arc::new(Semaphore::new(limits.lists)),

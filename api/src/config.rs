@@ -1,6 +1,6 @@
 //! The configuration: one typed struct, its defaults, and what would be wrong with a value.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -26,6 +26,8 @@ pub struct Config {
     pub credentials: Credentials,
     /// How users link partner clouds.
     pub authorization: Authorization,
+    /// How events are sent to partner clouds.
+    pub events: Events,
     /// What is refused because there is too much of it.
     pub limits: Limits,
     /// What is given up because it takes too long.
@@ -143,6 +145,53 @@ fn is_issuer(text: &str) -> bool {
     })
 }
 
+/// How events are sent to partner clouds (cloud reference 5.6, 9.2).
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Events {
+    /// Authorities of receivers' certificates, in PEM, besides those that a client has of its own.
+    pub authorities: PathBuf,
+    /// Addresses that get no events although they are public: our own.
+    pub refused_addresses: Vec<IpAddr>,
+    /// Signing secrets have exactly 32 characters (OP-6).
+    pub strict_signing_secret: bool,
+    /// Plain http, any port, and addresses that are not public. For development only.
+    pub http_allowed: bool,
+    /// For one attempt, in milliseconds.
+    pub attempt_ms: u32,
+    /// How long a connection to a receiver is kept without anything to send, in milliseconds.
+    pub idle_ms: u32,
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self {
+            authorities: "/etc/ssl/certs/ca-certificates.crt".into(),
+            refused_addresses: Vec::new(),
+            strict_signing_secret: false,
+            http_allowed: false,
+            attempt_ms: 10_000,
+            idle_ms: 60_000,
+        }
+    }
+}
+
+impl Validate for Events {
+    fn validate(&self) -> Result<(), Invalid> {
+        for (key, ms, range) in [
+            // A shard takes a delivery back after a minute.
+            ("events.attempt_ms", self.attempt_ms, 100..=30_000),
+            ("events.idle_ms", self.idle_ms, 100..=3_600_000),
+        ] {
+            if !range.contains(&ms) {
+                let problem = format!("{ms} is not between {} and {}", range.start(), range.end());
+                return Err(Invalid::new(key, problem));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// What is refused because there is too much of it.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -216,6 +265,7 @@ impl Default for Config {
             gateway: Gateway::default(),
             credentials: Credentials::default(),
             authorization: Authorization::default(),
+            events: Events::default(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             log: Log::default(),
@@ -293,6 +343,7 @@ impl Validate for Config {
         self.limits.validate()?;
         self.timeouts.validate()?;
         self.authorization.validate()?;
+        self.events.validate()?;
         if self.workers > 1024 {
             return Err(Invalid::new("workers", "more than 1024 threads; 0 takes one per core"));
         }
@@ -408,6 +459,8 @@ mod tests {
             ("[authorization]\ncode_secs = 601", "authorization.code_secs"),
             ("[authorization]\nsigning_key_days = 1", "authorization.signing_key_days"),
             ("[authorization]\ncloud_name = \"\"", "authorization.cloud_name"),
+            ("[events]\nattempt_ms = 30001", "events.attempt_ms"),
+            ("[events]\nrefused_addresses = [\"here\"]", "refused_addresses"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains(key) && error.contains("api.toml"), "{error}");

@@ -10,10 +10,10 @@
 //!
 //! Reading order: [`config`]; [`server`], connections; [`trace`], what goes around every request;
 //! [`router`], [`auth`] (with [`credentials`]) and [`route`], who asks for what; [`devices`],
-//! [`resources`] and [`mediator`], the answers; [`oauth`], the authorization server, with its
+//! [`resources`], [`mediator`] and [`subscriptions`], the answers; [`webhooks`], events on their way to
+//! consumers; [`oauth`], the authorization server, with its
 //! [`pages`], and [`operators`], who register clients and users; [`docs`], what developers read;
-//! [`representation`], JSON and CBOR; [`problem`], every
-//! failure; [`shards`], the way to the gateway.
+//! [`representation`], JSON and CBOR; [`problem`], every failure; [`shards`], the way to the gateway.
 //!
 //! Invariants: nothing of a user is kept here, so the process may crash, restart and be many. Every
 //! request is answered within its time limit, whatever devices, shards and consumers do. A caller only
@@ -41,11 +41,13 @@ pub mod health;
 pub mod mediator;
 pub mod query;
 pub mod resources;
+pub mod subscriptions;
 
 pub mod body;
 pub mod problem;
 pub mod representation;
 
 pub mod shards;
+pub mod webhooks;
 
 pub use server::{Server, run};

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use anyhow::Context;
 use api::config::{Config, DEFAULT_TEXT};
 use api::operators::command::{self, Operation};
-use clap::Parser;
+use api::webhooks::verify::VerifyEvent;
+use clap::{Parser, Subcommand};
 
 /// Requests are short and come on many threads: the system's allocator is slower at both.
 #[global_allocator]
@@ -23,7 +24,15 @@ struct Arguments {
     #[arg(long)]
     print_config: bool,
     #[command(subcommand)]
-    operation: Option<Operation>,
+    task: Option<Task>,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    #[command(flatten)]
+    Operate(Operation),
+    /// Check the signature of an event
+    VerifyEvent(VerifyEvent),
 }
 
 const EXAMPLES: &str = "\
@@ -32,6 +41,7 @@ Examples:
   ocf-api --config api.toml             serve
   ocf-api --config api.toml clients add --name Partner --redirect-uri https://partner.example/cb
   ocf-api --config api.toml users add anna@example.org
+  ocf-api verify-event --help           check the signature of an event
   kill -HUP <pid>                       read certificate and credentials again
   kill <pid>                            finish what is under way, then stop";
 
@@ -51,8 +61,13 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<()> {
+    if let Some(Task::VerifyEvent(event)) = &arguments.task {
+        event.run()?;
+        println!("valid");
+        return Ok(());
+    }
     let config: Config = shared::config::load(&arguments.config)?;
-    if let Some(operation) = arguments.operation {
+    if let Some(Task::Operate(operation)) = arguments.task {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.context("cannot start the runtime")?;
         return Ok(runtime.block_on(command::run(config, operation))?);

@@ -153,6 +153,11 @@ impl Problem {
             Failure::AnswerTooLarge => {
                 Self::new(StatusCode::BAD_GATEWAY, "the answer is larger than can be passed on")
             }
+            Failure::NoSuchSubscription => Self::not_found("no such subscription"),
+            Failure::TooManySubscriptions => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "there are too many subscriptions")
+                    .retry_after(OFFLINE_RETRY_SECS)
+            }
             Failure::OwnedByAnother => {
                 Self::new(StatusCode::CONFLICT, "the device belongs to somebody else")
             }

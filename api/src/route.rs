@@ -4,7 +4,8 @@
 //! two things (`.`, `..`, an encoded slash) is refused, never resolved.
 
 use axum::http::Method;
-use shared::ids::{DeviceId, HREF_BYTES_MAX, Href, HrefError};
+use shared::channel::events::Target;
+use shared::ids::{DeviceId, HREF_BYTES_MAX, Href, HrefError, SubscriptionId};
 
 use crate::problem::Problem;
 
@@ -19,8 +20,12 @@ pub enum Route {
     Retrieve(DeviceId, Href),
     /// D6.
     Update(DeviceId, Href),
-    /// An operation on subscriptions, on any level.
-    Subscriptions,
+    /// E1, E3, E5.
+    Subscribe(Target),
+    /// A look whether a subscription stands.
+    ReadSubscription(Target, SubscriptionId),
+    /// E2, E4, E6.
+    Unsubscribe(Target, SubscriptionId),
     /// A Mediator registers.
     RegisterMediator,
     /// A token for a device.
@@ -44,6 +49,8 @@ pub enum RouteFault {
     MethodNotAllowed(&'static str),
     /// The device id is not a UUID.
     NotADevice,
+    /// The subscription id is not a UUID.
+    NotASubscription,
     /// A segment is not what paths may have.
     BadSegment,
 }
@@ -55,6 +62,7 @@ impl From<RouteFault> for Problem {
             RouteFault::NoSuchResource => Self::not_found("no such resource"),
             RouteFault::MethodNotAllowed(allow) => Self::method_not_allowed(allow),
             RouteFault::NotADevice => Self::bad_request("the device id is not a UUID"),
+            RouteFault::NotASubscription => Self::bad_request("the subscription id is not a UUID"),
             RouteFault::BadSegment => Self::bad_request(
                 "the path has a `.` or `..`, an encoded slash or control character, \
                  or bytes that are not UTF-8",
@@ -90,10 +98,10 @@ impl Route {
                 _ => Err(RouteFault::MethodNotAllowed("GET")),
             },
             [SUBSCRIPTIONS] => match *method {
-                Method::POST => Ok(Self::Subscriptions),
+                Method::POST => Ok(Self::Subscribe(Target::Devices)),
                 _ => Err(RouteFault::MethodNotAllowed("POST")),
             },
-            [SUBSCRIPTIONS, _] => Self::subscription(method),
+            [SUBSCRIPTIONS, id] => Self::subscription(method, Target::Devices, id),
             [SUBSCRIPTIONS, ..] => Err(RouteFault::NotFound),
             [device, path @ ..] => {
                 let device = device.parse().map_err(|_| RouteFault::NotADevice)?;
@@ -108,11 +116,18 @@ impl Route {
                 Method::GET => Ok(Self::ReadDevice(device)),
                 _ => Err(RouteFault::MethodNotAllowed("GET")),
             },
-            [SUBSCRIPTIONS, _] => Self::subscription(method),
-            [.., SUBSCRIPTIONS, id] if is_uuid(id) => Self::subscription(method),
+            [SUBSCRIPTIONS, id] => Self::subscription(method, Target::Device(device), id),
+            [path @ .., SUBSCRIPTIONS, id] if is_uuid(id) => {
+                Self::subscription(method, resource(device, path)?, id)
+            }
+            [SUBSCRIPTIONS] if *method == Method::POST => {
+                Ok(Self::Subscribe(Target::Device(device)))
+            }
             [.., last] => match *method {
                 // The reserved word only takes the POST: a resource of that name can be read (OP-30).
-                Method::POST if *last == SUBSCRIPTIONS => Ok(Self::Subscriptions),
+                Method::POST if *last == SUBSCRIPTIONS => {
+                    Ok(Self::Subscribe(resource(device, &path[..path.len() - 1])?))
+                }
                 Method::POST => Ok(Self::Update(device, href(path)?)),
                 Method::GET => Ok(Self::Retrieve(device, href(path)?)),
                 _ => Err(RouteFault::MethodNotAllowed("GET, POST")),
@@ -120,9 +135,11 @@ impl Route {
         }
     }
 
-    fn subscription(method: &Method) -> Result<Self, RouteFault> {
+    fn subscription(method: &Method, target: Target, id: &str) -> Result<Self, RouteFault> {
+        let id = || id.parse().map_err(|_| RouteFault::NotASubscription);
         match *method {
-            Method::GET | Method::DELETE => Ok(Self::Subscriptions),
+            Method::GET => Ok(Self::ReadSubscription(target, id()?)),
+            Method::DELETE => Ok(Self::Unsubscribe(target, id()?)),
             _ => Err(RouteFault::MethodNotAllowed("GET, DELETE")),
         }
     }
@@ -148,7 +165,16 @@ impl Route {
             Self::ListDevices => "/api/v1/devices",
             Self::ReadDevice(_) => "/api/v1/devices/{di}",
             Self::Retrieve(..) | Self::Update(..) => "/api/v1/devices/{di}/{href}",
-            Self::Subscriptions => "/api/v1/devices/.../subscriptions",
+            Self::Subscribe(target) => match target {
+                Target::Devices => "/api/v1/devices/subscriptions",
+                Target::Device(_) => "/api/v1/devices/{di}/subscriptions",
+                Target::Resource(..) => "/api/v1/devices/{di}/{href}/subscriptions",
+            },
+            Self::ReadSubscription(target, _) | Self::Unsubscribe(target, _) => match target {
+                Target::Devices => "/api/v1/devices/subscriptions/{id}",
+                Target::Device(_) => "/api/v1/devices/{di}/subscriptions/{id}",
+                Target::Resource(..) => "/api/v1/devices/{di}/{href}/subscriptions/{id}",
+            },
             Self::RegisterMediator => "/api/v1/mediator",
             Self::IssueDeviceToken | Self::ListDeviceTokens => "/api/v1/mediator/devices",
             Self::RemoveDevice(_) => "/api/v1/mediator/devices/{di}",
@@ -158,6 +184,10 @@ impl Route {
 
 fn is_uuid(text: &str) -> bool {
     text.parse::<DeviceId>().is_ok()
+}
+
+fn resource(device: DeviceId, path: &[&str]) -> Result<Target, RouteFault> {
+    Ok(Target::Resource(device, href(path)?.as_str().to_owned()))
 }
 
 fn href(segments: &[&str]) -> Result<Href, RouteFault> {
@@ -213,17 +243,35 @@ mod tests {
     #[test]
     fn operations_are_found_in_the_order_of_the_table() {
         let id = "0f3c2a9e-5d0e-4a06-8d4f-0d6c7d1b6a11";
+        let subscription: SubscriptionId = id.parse().unwrap();
         let light = || at("/light/1");
+        let to_light = || Target::Resource(device(), "/light/1".into());
         for (method, path, route) in [
             (Method::GET, "", Route::ListDevices),
-            (Method::POST, "/subscriptions", Route::Subscriptions),
-            (Method::GET, "/subscriptions/x", Route::Subscriptions),
-            (Method::DELETE, "/subscriptions/x", Route::Subscriptions),
+            (Method::POST, "/subscriptions", Route::Subscribe(Target::Devices)),
+            (
+                Method::GET,
+                &format!("/subscriptions/{id}"),
+                Route::ReadSubscription(Target::Devices, subscription),
+            ),
+            (
+                Method::DELETE,
+                &format!("/subscriptions/{id}"),
+                Route::Unsubscribe(Target::Devices, subscription),
+            ),
             (Method::GET, "/{di}", Route::ReadDevice(device())),
-            (Method::POST, "/{di}/subscriptions", Route::Subscriptions),
-            (Method::GET, "/{di}/subscriptions/x", Route::Subscriptions),
-            (Method::POST, "/{di}/light/1/subscriptions", Route::Subscriptions),
-            (Method::DELETE, &format!("/{{di}}/light/1/subscriptions/{id}"), Route::Subscriptions),
+            (Method::POST, "/{di}/subscriptions", Route::Subscribe(Target::Device(device()))),
+            (
+                Method::GET,
+                &format!("/{{di}}/subscriptions/{id}"),
+                Route::ReadSubscription(Target::Device(device()), subscription),
+            ),
+            (Method::POST, "/{di}/light/1/subscriptions", Route::Subscribe(to_light())),
+            (
+                Method::DELETE,
+                &format!("/{{di}}/light/1/subscriptions/{id}"),
+                Route::Unsubscribe(to_light(), subscription),
+            ),
             (Method::GET, "/{di}/light/1", Route::Retrieve(device(), light())),
             (Method::POST, "/{di}/light/1", Route::Update(device(), light())),
             (
@@ -265,6 +313,8 @@ mod tests {
             (Method::GET, "/api/v1/mediator/x", RouteFault::NotFound),
             (Method::GET, "/api/v1/devices/53080a4f", RouteFault::NotADevice),
             (Method::DELETE, "/api/v1/mediator/devices/x", RouteFault::NotADevice),
+            (Method::DELETE, "/api/v1/devices/subscriptions/x", RouteFault::NotASubscription),
+            (Method::GET, "/api/v1/devices/{di}/subscriptions/x", RouteFault::NotASubscription),
         ] {
             assert_eq!(route(method.clone(), path), Err(fault), "{method} {path}");
         }

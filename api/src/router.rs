@@ -16,8 +16,8 @@ use axum::Router;
 use axum::body::Body;
 use axum::error_handling::HandleErrorLayer;
 use axum::extract::{Request, State};
+use axum::http::Method;
 use axum::http::request::Parts;
-use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use shared::time::UnixTime;
 use tower::limit::GlobalConcurrencyLimitLayer;
@@ -31,6 +31,7 @@ use crate::config::millis;
 use crate::oauth::{self, access_token};
 use crate::problem::{Intent, Problem};
 use crate::route::{Route, RouteFault};
+use crate::subscriptions;
 use crate::trace::{self, Trace};
 use crate::{body, devices, docs, health, mediator, operators, representation, resources};
 
@@ -114,7 +115,9 @@ async fn answer(State(app): State<Arc<App>>, request: Request) -> Result<Respons
         Route::ReadDevice(device) => devices::read(asked, device).await,
         Route::Retrieve(device, href) => resources::retrieve(asked, device, href).await,
         Route::Update(device, href) => resources::update(asked, device, href, body).await,
-        Route::Subscriptions => not_offered(&asked.caller),
+        Route::Subscribe(target) => subscriptions::subscribe(asked, target, body).await,
+        Route::ReadSubscription(target, id) => subscriptions::read(asked, target, id).await,
+        Route::Unsubscribe(target, id) => subscriptions::unsubscribe(asked, target, id).await,
         Route::RegisterMediator => mediator::register(asked).await,
         Route::IssueDeviceToken => mediator::issue_token(asked, body).await,
         Route::ListDeviceTokens => mediator::list_tokens(asked).await,
@@ -129,11 +132,6 @@ pub(crate) async fn authenticate(app: &App, parts: &Parts) -> Result<Arc<Caller>
         Some(found) => found,
         None => access_token::authenticate(app, token).await,
     }
-}
-
-fn not_offered(caller: &Caller) -> Result<Response, Problem> {
-    caller.must_read()?;
-    Err(Problem::new(StatusCode::NOT_IMPLEMENTED, "this service does not offer subscriptions"))
 }
 
 pub(crate) fn unix_now() -> UnixTime {

@@ -13,7 +13,8 @@
 //!
 //! [`shard::Shard`] is the whole core of one CPU core: it opens no sockets, reads no clock, draws no
 //! random numbers. `io` (feature `io`) is the shell. Reading order: [`shard`], [`connection`],
-//! [`account`], [`directory`], [`proxy`], [`blockwise`], [`observe`], [`authorization`], [`command`], [`store`], then `io`.
+//! [`account`], [`directory`], [`proxy`], [`blockwise`], [`observe`], [`authorization`], [`events`],
+//! [`command`], [`store`], then `io`.
 //!
 //! Invariants: a user lives on exactly one shard; no request crosses from one user to another
 //! ([`account::Accounts::device_of`] is the wall); a change is seen only when it is durable
@@ -26,6 +27,7 @@ pub mod command;
 pub mod config;
 pub mod connection;
 pub mod directory;
+pub mod events;
 pub mod identity;
 pub mod limits;
 pub mod observe;

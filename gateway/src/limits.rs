@@ -56,6 +56,27 @@ pub const CLIENT_ID_BYTES_MAX: usize = 128;
 /// See [`CLIENT_ID_BYTES_MAX`].
 pub const REDIRECT_URI_BYTES_MAX: usize = 2048;
 
+/// Entries of one notification (cloud reference 5.5).
+pub const NOTIFICATION_ENTRIES_MAX: usize = 1000;
+
+/// Bytes of one notification, well below a message of the shard channel.
+pub const NOTIFICATION_BYTES_MAX: usize = 256 * 1024;
+
+/// Bytes of notifications in the commit of one change, well below a batch of the store.
+pub const NEWS_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Bytes of a subscription's URL, and of its other texts.
+pub const EVENTS_URL_BYTES_MAX: usize = 2048;
+
+/// How long a process may keep a delivery without a word about it.
+pub const DELIVERY_LEASE: Duration = Duration::from_secs(60);
+
+/// Until a subscribed resource that could not be observed is tried again.
+pub const WATCH_AGAIN: Duration = Duration::from_secs(30);
+
+/// Until something about subscriptions that the store has refused is tried again.
+pub const STORE_AGAIN: Duration = Duration::from_secs(5);
+
 /// Changes of a shard that may be on their way to the store.
 pub const COMMITS_MAX: usize = 65_536;
 

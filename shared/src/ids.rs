@@ -161,6 +161,11 @@ uuid_newtype! {
     GrantId
 }
 
+uuid_newtype! {
+    /// A subscription of a partner cloud (cloud reference 1.3).
+    SubscriptionId
+}
+
 /// Number of a shard: one core of the gateway and all it owns.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ShardId(pub u16);

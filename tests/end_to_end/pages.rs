@@ -1,17 +1,45 @@
 //! Login and consent in the browser that most people have, as wide as a small phone. The policy of
 //! the pages lets no script run.
 
+use serde_json::{Value, json};
 use tests::browser::{authorization, redeem};
 use tests::chromium::{Chromium, PHONE_WIDTH};
 use tests::processes::{Setup, TestCloud};
+use tests::receiver::Receiver;
 use tests::tools::tool;
+
+/// The partner subscribes, hears of a device, and gives the link up: the last word is that it has ended.
+fn hear_and_revoke(cloud: &TestCloud, tokens: &Value) {
+    let secret = "3BZ6oI9xbRJzOUvUoRb5RgaZjPqHrmql";
+    let (rest, partner, receiver) = (cloud.rest(), cloud.partner(), Receiver::start());
+    let wish = json!({
+        "eventsUrl": receiver.url("/events"),
+        "eventTypes": ["devices_online"],
+        "signingSecret": secret
+    });
+    let token = tokens["access_token"].as_str().unwrap();
+    let path = "/api/v1/devices/subscriptions";
+    let made = rest.post(path).token(token).json(&wish).send().is(201).value();
+    let first = receiver.wait_for(1).remove(0);
+    first.check(secret).unwrap();
+    assert_eq!(json!(first.id()), made["subscriptionId"]);
+    assert_eq!(first.value(), json!([{ "di": cloud.devices()[0].to_string() }]));
+    let refresh = tokens["refresh_token"].as_str().unwrap();
+    let revoked = rest.post("/oauth/revoke").basic(&partner.client_id, &partner.client_secret);
+    revoked.form(&[("token", refresh)]).send().is(200);
+    let last = receiver.wait_for(2).remove(1);
+    last.check(secret).unwrap();
+    assert_eq!((last.number(), last.event_type()), (1, "subscription_cancelled"));
+    assert_eq!(last.id(), first.id());
+}
 
 #[test]
 fn a_user_links_a_partner_in_chromium_on_a_phone() {
     if tool("chromium").is_none() || tool("chromedriver").is_none() {
         return;
     }
-    let cloud = TestCloud::start(Setup::default());
+    let mut cloud = TestCloud::start(Setup::default());
+    cloud.start_swarm(1);
     let partner = cloud.partner();
     let api = cloud.cloud.facts().api;
     let browser = Chromium::start();
@@ -47,7 +75,8 @@ fn a_user_links_a_partner_in_chromium_on_a_phone() {
     let (uri, query) = address.split_once('?').unwrap();
     assert_eq!(uri, &*partner.redirect_uri, "the policy lets the browser go back");
     let code = query.split('&').find_map(|pair| pair.strip_prefix("code=")).unwrap();
-    redeem(&cloud.rest(), &partner, code).is(200);
+    let tokens = redeem(&cloud.rest(), &partner, code).is(200).value();
+    hear_and_revoke(&cloud, &tokens);
 
     // The session still stands: the second time asks for consent only.
     browser.open(&format!("{api}{}", authorization(&partner, &[])));

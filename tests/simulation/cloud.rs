@@ -223,6 +223,8 @@ impl Simulation {
                     self.enter_commit();
                 }
                 Output::Reply { channel, envelope } => self.replied(channel, envelope),
+                // Nobody is subscribed here.
+                Output::Delivery { .. } | Output::SubscriptionEnded { .. } => {}
                 Output::Acknowledge { .. }
                 | Output::TlsFailed { .. }
                 | Output::KeyChanged { .. } => {}

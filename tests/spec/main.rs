@@ -11,6 +11,8 @@ mod d2d;
 mod departures;
 mod directory;
 mod discovery;
+mod events;
+mod events_ends;
 mod failures;
 mod framing;
 mod isolation;

@@ -1,7 +1,7 @@
 //! The words that tests are written in.
 //!
 //! For the real programs: [`processes`] starts them, [`rest`] and [`stations`] talk to them as partners,
-//! devices and clients do, [`scripted`] as a device of few words, [`browser`] and [`chromium`] as users who link them, [`wire`] as nobody should, [`tools`] finds programs of others.
+//! devices and clients do, [`scripted`] as a device of few words, [`receiver`] gets events as partners do ([`ledger`], [`ordeal`]), [`browser`] and [`chromium`] as users who link them, [`wire`] as nobody should, [`tools`] finds programs of others.
 //!
 //! For the core without any of that:
 //!
@@ -9,7 +9,8 @@
 //! World ── shards (the real core), a store in memory, one clock
 //!   ├─ User ── whose devices everything is about
 //!   │    ├─ signed_in_device(), signed_in_client() ─► Peer          says exactly what the test tells it
-//!   │    └─ light(), client() ─► FussyDevice, FussyClient           behave as real stacks do
+//!   │    ├─ light(), client() ─► FussyDevice, FussyClient           behave as real stacks do
+//!   │    └─ subscribed(target, types) ─► Subscriber                 gets events as `api` delivers them
 //!   └─ command() ─► Reply                                           what an `api` process asks
 //! ```
 //!
@@ -19,14 +20,17 @@
 //! so. Peers speak real TLS with the real acceptor. A simulated device that sees one of the rules of
 //! device reference 1.3 broken fails the test, whatever that is about.
 //!
-//! Reading order: [`world`], [`user`], [`peer`], [`simulated`], [`message`], [`certificates`]; behind
+//! Reading order: [`world`], [`user`], [`subscriber`], [`peer`], [`simulated`], [`message`], [`certificates`]; behind
 //! them `state`, `socket`, `store` and `station`.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, its words too")]
 
 pub mod browser;
 pub mod chromium;
+pub mod ledger;
+pub mod ordeal;
 pub mod processes;
+pub mod receiver;
 pub mod rest;
 pub mod scripted;
 pub mod stations;
@@ -36,6 +40,8 @@ pub mod wire;
 pub mod world;
 
 pub mod user;
+
+pub mod subscriber;
 
 pub mod peer;
 
@@ -62,5 +68,6 @@ pub use simulated::{FussyClient, FussyDevice};
 pub use state::{EndedConnection, Moves};
 pub use station::Account;
 pub use store::Disk;
+pub use subscriber::{Subscriber, told};
 pub use user::User;
 pub use world::{ENDPOINT, Setup, World};

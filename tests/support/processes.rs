@@ -42,8 +42,12 @@ pub fn binaries() -> &'static Binaries {
 
 fn build() -> Binaries {
     let this = env::current_exe().unwrap();
-    // target/PROFILE/deps/test
-    let directory = this.ancestors().nth(2).unwrap();
+    // target/PROFILE/deps/test, or target/PROFILE/program
+    let directory = this.parent().unwrap();
+    let directory = match directory.ends_with("deps") {
+        true => directory.parent().unwrap(),
+        false => directory,
+    };
     // Without cargo there is nothing to build with: what is there has to do.
     if let Some(cargo) = env::var_os("CARGO") {
         let target = directory.parent().unwrap();
@@ -115,12 +119,22 @@ impl TestCloud {
 
     /// Fussy devices, all online. They live twenty times as fast as real ones.
     pub fn start_swarm(&mut self, devices: u32) {
+        self.start_devices(devices, 0.0, true);
+    }
+
+    /// The same with so many state changes per second, and without complaints: a power cut breaks
+    /// connections at any moment, and is no mistake of the cloud.
+    pub fn start_changing_swarm(&mut self, devices: u32, changes_per_sec: f64) {
+        self.start_devices(devices, changes_per_sec, false);
+    }
+
+    fn start_devices(&mut self, devices: u32, changes_per_sec: f64, fussy: bool) {
         let settings = SwarmSettings {
             devices,
             per_sec: 100.0,
             pace: 0.05,
-            changes_per_sec: 0.0,
-            fussy: true,
+            changes_per_sec,
+            fussy,
             on_terminal: false,
         };
         let arrived = self.cloud.start_swarm(&settings, patience(&self.interrupts)).unwrap();

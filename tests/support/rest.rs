@@ -52,6 +52,11 @@ impl Rest {
         self.ask(Method::GET, path)
     }
 
+    /// DELETE on this path.
+    pub fn delete(&self, path: impl Into<String>) -> Ask<'_> {
+        self.ask(Method::DELETE, path)
+    }
+
     /// POST on this path.
     pub fn post(&self, path: impl Into<String>) -> Ask<'_> {
         self.ask(Method::POST, path)

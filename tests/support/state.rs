@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use gateway::connection::moving::Moving;
 use gateway::connection::{CloseReason, ConnectionId};
+use gateway::events::Ending;
 use gateway::shard::{ChannelId, Input, Listener, Output, PeerMessage, Receive, Shard};
 use loadtest::device::{Event, Output as Wish};
+use shared::channel::events::Delivery;
 use shared::channel::message::Reply;
-use shared::ids::{DeviceId, ShardId};
+use shared::ids::{DeviceId, ShardId, SubscriptionId};
 use shared::time::{Instant, Now, UnixTime};
 
 use crate::socket::{Node, Socket};
@@ -67,6 +69,9 @@ pub(super) struct State {
     /// Messages between shards do not arrive.
     pub(super) mail_held: bool,
     pub(super) replies: BTreeMap<(ChannelId, u64), Reply>,
+    /// Notifications that were handed to `api` processes.
+    pub(super) deliveries: VecDeque<(ChannelId, Delivery)>,
+    pub(super) subscriptions_ended: Vec<(SubscriptionId, Ending)>,
     pub(super) ended: Vec<EndedConnection>,
     pub(super) tls_failures: Vec<String>,
     pub(super) changed_keys: Vec<DeviceId>,
@@ -96,6 +101,8 @@ impl State {
             mail: VecDeque::new(),
             mail_held: false,
             replies: BTreeMap::new(),
+            deliveries: VecDeque::new(),
+            subscriptions_ended: Vec::new(),
             ended: Vec::new(),
             tls_failures: Vec::new(),
             changed_keys: Vec::new(),
@@ -144,6 +151,7 @@ impl State {
         self.nodes = shards.into_iter().map(Node::new).collect();
         self.departures.clear();
         self.mail.clear();
+        self.deliveries.clear();
         for station in 0..self.stations.len() {
             if self.places[station].take().is_some() {
                 self.stations[station].closed(self.instant);
@@ -277,6 +285,10 @@ impl State {
                 Output::Commit { commit, batch } => {
                     self.store.submit(shard, commit, batch, self.instant);
                 }
+                Output::Delivery { channel, delivery } => {
+                    self.deliveries.push_back((channel, *delivery));
+                }
+                Output::SubscriptionEnded { id, why } => self.subscriptions_ended.push((id, why)),
                 Output::Reply { channel, envelope } => {
                     let before = self.replies.insert((channel, envelope.request), envelope.reply);
                     assert!(before.is_none(), "a command is answered once");

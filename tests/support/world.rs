@@ -102,7 +102,7 @@ impl Setup {
         Shard::new(parts, now)
     }
 
-    fn placement(&self) -> Placement {
+    pub(super) fn placement(&self) -> Placement {
         Placement::new(self.shards).expect("there are shards")
     }
 }
@@ -111,7 +111,7 @@ impl Setup {
 #[derive(Clone)]
 pub struct World {
     pub(super) state: Rc<RefCell<State>>,
-    setup: Rc<Setup>,
+    pub(super) setup: Rc<Setup>,
     /// Counts what must differ: users, commands, starts.
     count: Rc<RefCell<u64>>,
 }

@@ -22,6 +22,7 @@ use crate::query;
 use crate::representation::{Encoder, MediaType, negotiate};
 use crate::router::Asked;
 use object::write_device;
+pub(crate) use object::write_link;
 use pages::{Page, Pages};
 
 /// Bytes of a list that are gathered before they are sent.

@@ -103,7 +103,7 @@ fn shortened(text: &str) -> &str {
 }
 
 /// A link (cloud reference 4.4): never its local endpoints, and no anchor.
-fn write_link(encoder: &mut Encoder, href: &str, device: &str, link: &LinkView) {
+pub(crate) fn write_link(encoder: &mut Encoder, href: &str, device: &str, link: &LinkView) {
     encoder.begin_object();
     encoder.key("href");
     encoder.text(href);

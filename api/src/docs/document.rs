@@ -4,7 +4,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{Components, OpenApi as Document};
 use utoipa::{Modify, OpenApi};
 
-use super::schemas;
+use super::{schemas, subscriptions};
 use crate::{devices, docs, health, mediator, oauth, operators, resources};
 
 /// The whole document.
@@ -26,6 +26,7 @@ Every answer has a `Correlation-ID`: that of the request, or one that was made f
     ),
     tags(
         (name = "devices", description = "The devices of a user and their resources"),
+        (name = "subscriptions", description = "Events about devices and resources"),
         (name = "mediator", description = "Bringing devices into the cloud and out of it"),
         (name = "authorization", description = "Linking accounts: OAuth 2.0"),
         (name = "operators", description = "Registering partner clouds and users"),
@@ -37,6 +38,15 @@ Every answer has a `Correlation-ID`: that of the request, or one that was made f
         devices::read,
         resources::retrieve,
         resources::update,
+        subscriptions::devices::subscribe,
+        subscriptions::devices::read,
+        subscriptions::devices::unsubscribe,
+        subscriptions::device::subscribe,
+        subscriptions::device::read,
+        subscriptions::device::unsubscribe,
+        subscriptions::resource::subscribe,
+        subscriptions::resource::read,
+        subscriptions::resource::unsubscribe,
         mediator::register,
         mediator::issue_token,
         mediator::list_tokens,

@@ -24,6 +24,9 @@ pub struct OfRead;
 /// Updating a resource.
 pub struct OfUpdate;
 
+/// Subscribing.
+pub struct OfSubscribing;
+
 /// Operations of Mediators without a device.
 pub struct OfMediator;
 
@@ -63,6 +66,12 @@ impl IntoResponses for OfRead {
 impl IntoResponses for OfUpdate {
     fn responses() -> Responses {
         problems(&[400, 401, 403, 404, 405, 406, 408, 409, 412, 413, 415, 501, 502])
+    }
+}
+
+impl IntoResponses for OfSubscribing {
+    fn responses() -> Responses {
+        problems(&[400, 401, 403, 404, 406, 408, 409, 413, 415])
     }
 }
 

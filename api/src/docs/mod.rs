@@ -13,6 +13,7 @@
 pub mod document;
 pub mod failures;
 pub mod schemas;
+mod subscriptions;
 
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::http::header::ALLOW;
 use axum::http::{Method, Request, StatusCode};
 use serde_json::Value;
+use shared::channel::events::Target;
 use tower::ServiceExt;
 
 use super::document::document;
@@ -27,11 +28,13 @@ fn documented() -> Operations {
     operations.collect()
 }
 
+const SUBSCRIPTION: &str = "0f3c2a9e-5d0e-4a06-8d4f-0d6c7d1b6a11";
+
 /// The path with something in the place of each parameter.
 fn filled(path: &str) -> String {
     path.replace("{di}", "53080a4f-5e3e-4291-802f-3436238232d2")
         .replace("{href}", "light/1")
-        .replace("{subscription}", "0f3c2a9e-5d0e-4a06-8d4f-0d6c7d1b6a11")
+        .replace("{id}", SUBSCRIPTION)
         .replace(['{', '}'], "")
 }
 
@@ -62,7 +65,20 @@ async fn every_route_is_in_the_document_and_the_other_way_round() {
 fn operations() -> Vec<Route> {
     let device = "53080a4f-5e3e-4291-802f-3436238232d2".parse().unwrap();
     let href = shared::ids::Href::parse("/light/1").unwrap();
-    let all = vec![
+    let id = SUBSCRIPTION.parse().unwrap();
+    let resource = Target::Resource(device, "/light/1".into());
+    let levels = [Target::Devices, Target::Device(device), resource];
+    let mut all: Vec<Route> = levels
+        .into_iter()
+        .flat_map(|level| {
+            [
+                Route::Subscribe(level.clone()),
+                Route::ReadSubscription(level.clone(), id),
+                Route::Unsubscribe(level, id),
+            ]
+        })
+        .collect();
+    all.extend([
         Route::ListDevices,
         Route::ReadDevice(device),
         Route::Retrieve(device, href.clone()),
@@ -71,7 +87,7 @@ fn operations() -> Vec<Route> {
         Route::IssueDeviceToken,
         Route::ListDeviceTokens,
         Route::RemoveDevice(device),
-    ];
+    ]);
     for route in &all {
         // Whoever adds an operation finds this place.
         match route {
@@ -82,8 +98,10 @@ fn operations() -> Vec<Route> {
             | Route::RegisterMediator
             | Route::IssueDeviceToken
             | Route::ListDeviceTokens
-            | Route::RemoveDevice(_) => {}
-            Route::Subscriptions => panic!("not offered, so not documented"),
+            | Route::RemoveDevice(_)
+            | Route::Subscribe(_)
+            | Route::ReadSubscription(..)
+            | Route::Unsubscribe(..) => {}
         }
     }
     all

@@ -66,6 +66,13 @@ impl Clients {
         Ok(client)
     }
 
+    /// Authorities of a client's own servers, if it has some. One that is not registered has none.
+    pub async fn authorities(&self, app: &App, id: &str) -> Result<Option<String>, Unfulfilled> {
+        let found = self.find(app, id).await?;
+        let own = found.map(|client| client.authorities.clone());
+        Ok(own.filter(|authorities| !authorities.is_empty()))
+    }
+
     /// A client has changed: it is asked for again.
     pub fn forget(&self, id: &str) {
         self.0.remove(id);

@@ -173,7 +173,7 @@ pub async fn run(config: Config, operation: Operation) -> Result<(), CommandErro
     };
     tokio::select! {
         done = work => done,
-        never = app.shards.keep_linked() => match never {},
+        never = app.shards.keep_linked(None) => match never {},
     }
 }
 

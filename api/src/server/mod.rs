@@ -11,6 +11,7 @@ mod tls;
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use crate::app::App;
 use crate::config::{Config, millis};
 use crate::credentials::{self, CredentialsError};
 use crate::router::router;
+use crate::webhooks;
 use connection::Rules;
 pub use run::run;
 pub use tls::TlsError;
@@ -135,7 +137,16 @@ impl Server {
         let (drain, draining) = watch::channel(false);
         let mut connections = JoinSet::new();
         let app = self.app.clone();
-        let linked = tokio::spawn(async move { app.shards.keep_linked().await });
+        if app.events.http_allowed {
+            tracing::warn!("events.http_allowed: events go anywhere, also to private addresses");
+        }
+        let linked = tokio::spawn(async move {
+            let courier = app.clone();
+            let courier = move |deliveries| -> Pin<Box<dyn Future<Output = ()> + Send>> {
+                Box::pin(webhooks::deliver(courier.clone(), deliveries))
+            };
+            app.shards.keep_linked(Some(&courier)).await
+        });
         let mut stop = std::pin::pin!(stop);
         loop {
             tokio::select! {

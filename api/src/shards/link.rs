@@ -10,12 +10,13 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use shared::channel::message::{Command, CommandEnvelope, Reply, Subject};
+use shared::channel::events::{Delivery, EventsCommand};
+use shared::channel::message::{Command, CommandEnvelope, NO_COMMAND, Reply, Subject};
 use shared::channel::{ApiEnd, ApiLink, ChannelError, LinkError, Rest, SendError};
-use shared::placement::Placement;
+use shared::placement::{PARTITIONS, PartitionId, Placement};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::pending::{NotBegun, Pending};
 use super::{Cloud, Unanswered};
@@ -77,6 +78,7 @@ pub(super) struct Link {
     placement: Placement,
     shards: Vec<Mutex<Shard>>,
     started: Instant,
+    deliveries: mpsc::UnboundedSender<Delivery>,
 }
 
 /// What tells that a shard has replied, or that the gateway is gone.
@@ -86,7 +88,11 @@ pub(super) struct Line {
 }
 
 /// Connects, and lets the gateway introduce itself.
-pub(super) async fn connect(path: &Path, commands_max: usize) -> Result<(Link, Line), LinkLost> {
+pub(super) async fn connect(
+    path: &Path,
+    commands_max: usize,
+    deliveries: mpsc::UnboundedSender<Delivery>,
+) -> Result<(Link, Line), LinkLost> {
     let connecting = UnixStream::connect(path);
     let socket = tokio::time::timeout(INTRODUCTION_PATIENCE, connecting)
         .await
@@ -104,6 +110,7 @@ pub(super) async fn connect(path: &Path, commands_max: usize) -> Result<(Link, L
         placement,
         shards: shards.into_iter().map(shard).collect(),
         started: Instant::now(),
+        deliveries,
     };
     socket.set_nonblocking(true)?;
     let line = Line {
@@ -120,6 +127,19 @@ impl Link {
 
     pub(super) fn shards(&self) -> u16 {
         self.placement.shards()
+    }
+
+    /// Tells every shard that this process delivers notifications.
+    pub(super) fn offer_to_deliver(&self, patience: Duration) -> Result<(), Unanswered> {
+        for shard in 0..self.shards() {
+            let mut partitions = (0..PARTITIONS).filter_map(PartitionId::new);
+            let is_its = |partition: &PartitionId| self.placement.shard_of(*partition).0 == shard;
+            let Some(partition) = partitions.find(is_its) else { continue };
+            let command = Command::Events(EventsCommand::Deliver);
+            // Nobody needs the answer: what was not heard shows in what is not delivered.
+            let _answer = self.send(Subject::Partition(partition), command, patience)?;
+        }
+        Ok(())
     }
 
     fn now(&self) -> shared::time::Instant {
@@ -167,6 +187,13 @@ impl Link {
             shard.end.wake();
             for _ in 0..REPLIES_PER_TURN {
                 let Some(envelope) = shard.end.next_reply()? else { break };
+                if envelope.request == NO_COMMAND {
+                    if let Reply::Delivery(delivery) = envelope.reply {
+                        // Where nobody delivers nobody has offered to.
+                        let _nobody = self.deliveries.send(*delivery);
+                    }
+                    continue;
+                }
                 // Nobody waits any more for a reply that comes after its deadline.
                 if let Some(waiter) = shard.pending.end(envelope.request) {
                     // Its handler may have gone, with the connection of whoever asked.

@@ -13,11 +13,14 @@ mod pending;
 
 use std::convert::Infallible;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use shared::channel::events::Delivery;
 use shared::channel::message::{Command, Reply, Subject};
 use shared::ids::CloudId;
+use tokio::sync::mpsc;
 
 use crate::problem::{Intent, Problem};
 use link::Link;
@@ -69,6 +72,14 @@ impl Unanswered {
     }
 }
 
+/// For a shard to hear that events can be delivered.
+const COURIER_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Delivers the notifications of one link.
+pub type Courier = dyn Fn(mpsc::UnboundedReceiver<Delivery>) -> BoxFuture + Send + Sync + 'static;
+
+type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// All shards of the gateway, as long as it is there.
 pub struct Shards {
     link: RwLock<Option<Arc<Link>>>,
@@ -105,12 +116,20 @@ impl Shards {
         reply.await.unwrap_or(Err(Unanswered::Lost))
     }
 
-    /// Keeps a link to the gateway, for as long as it is polled.
-    pub async fn keep_linked(&self) -> Infallible {
+    /// Keeps a link to the gateway, for as long as it is polled. With somebody who delivers, the
+    /// notifications of each link are handed over as they come, until the link is lost.
+    pub async fn keep_linked(&self, courier: Option<&Courier>) -> Infallible {
         let mut back_off = link::BackOff::default();
         loop {
-            match link::connect(&self.socket, self.commands_max).await {
+            let (sender, deliveries) = mpsc::unbounded_channel();
+            match link::connect(&self.socket, self.commands_max, sender).await {
                 Ok((link, line)) => {
+                    let work = courier.map(|courier| tokio::spawn(courier(deliveries)));
+                    if courier.is_some()
+                        && let Err(error) = link.offer_to_deliver(COURIER_PATIENCE)
+                    {
+                        tracing::warn!(%error, "a shard does not hear that events can be delivered");
+                    }
                     back_off = link::BackOff::default();
                     let link = Arc::new(link);
                     tracing::info!(shards = link.shards(), cloud = %link.cloud().id, "gateway connected");
@@ -118,6 +137,9 @@ impl Shards {
                     let reason = line.serve(&link).await;
                     self.replace(None);
                     link.close();
+                    if let Some(work) = work {
+                        work.abort();
+                    }
                     tracing::warn!(%reason, "gateway lost");
                 }
                 Err(error) => {

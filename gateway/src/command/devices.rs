@@ -182,7 +182,8 @@ fn view(
     (view, None)
 }
 
-fn link_view(link: LinkRef<'_>) -> LinkView {
+/// A link as partners see it.
+pub(crate) fn link_view(link: LinkRef<'_>) -> LinkView {
     let mut view = LinkView {
         href: link.href().to_owned(),
         resource_types: link.resource_types().map(str::to_owned).collect(),

@@ -72,7 +72,8 @@ impl Router {
             | Command::RemoveDevice { .. }
             | Command::DeleteUser
             | Command::Authorization(_)
-            | Command::Registry(_) => return Some(command),
+            | Command::Registry(_)
+            | Command::Events(_) => return Some(command),
         };
         if let Err(failure) = outcome {
             self.reply(caller.channel, caller.request, Reply::Failed(failure));

@@ -20,7 +20,7 @@ use std::rc::Rc;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
-use shared::channel::message::CommandEnvelope;
+use shared::channel::message::{CommandEnvelope, NO_COMMAND, Reply, ReplyEnvelope};
 use shared::ids::ShardId;
 use shared::ring::DeviceRing;
 use shared::time::Instant;
@@ -209,6 +209,17 @@ impl Driver {
                     if let Some(lost) = self.channels.reply(channel, *envelope) {
                         self.lose_channel(lost);
                     }
+                }
+                Output::Delivery { channel, delivery } => {
+                    let (request, reply) = (NO_COMMAND, Reply::Delivery(delivery));
+                    if let Some(lost) =
+                        self.channels.reply(channel, ReplyEnvelope { request, reply })
+                    {
+                        self.lose_channel(lost);
+                    }
+                }
+                Output::SubscriptionEnded { id, why } => {
+                    tracing::info!(subscription = %id, reason = why.name(), "subscription ends");
                 }
                 Output::Ended { peer, device, reason } => {
                     let device = device.map(tracing::field::display);

@@ -7,11 +7,13 @@
 //! client ─ register ─► observer ─┘      latest ◄─────── notifications ──┘
 //! ```
 //!
-//! [`registrations`] is the table; here is what registers, notifies and ends. [`links`] are those who
+//! [`registrations`] is the table; here is what registers, notifies and ends. [`subscribed`] are
+//! resources to which partner clouds are subscribed: one more who observes. [`links`] are those who
 //! observe the cloud's own `/oic/res`.
 
 pub mod links;
 pub mod registrations;
+mod subscribed;
 pub mod target;
 
 use shared::coap::{CoapOption, Code, MessageWriter, Request, Response, ResponseType, Token};
@@ -27,6 +29,7 @@ use crate::seeded::{Bug, is_planted};
 use crate::shard::wire::{Requester, TooLarge};
 
 pub use registrations::{Latest, Observations, Observer, ObserverKey, Upstream, UpstreamKey};
+pub use subscribed::Sample;
 pub use target::Target;
 
 /// What a deregistration came upon.
@@ -212,6 +215,9 @@ impl Router {
             return self.call_off(key, &Unanswered::BadAnswer.into());
         }
         self.project(device, instance, response);
+        if self.observations.upstream(key).subscribed {
+            self.sample(device, instance, response);
+        }
         if response.code.is_success() && response.observe.is_some() {
             self.observations.set_running(key);
             if let Some(exchange) = self.observations.upstream(key).exchange {
@@ -399,7 +405,8 @@ impl Router {
     }
 
     fn cancel_unobserved(&mut self, key: UpstreamKey) {
-        if self.observations.upstream(key).observers.is_none() {
+        let upstream = self.observations.upstream(key);
+        if upstream.observers.is_none() && !upstream.subscribed {
             self.cancel_upstream(key);
         }
     }
@@ -459,7 +466,11 @@ impl Router {
 
     /// Takes out an observation that nobody observes, and its registration if that still waits.
     fn remove_upstream(&mut self, key: UpstreamKey) {
-        let device = self.observations.upstream(key).device;
+        let upstream = self.observations.upstream(key);
+        let (device, subscribed) = (upstream.device, upstream.subscribed);
+        if subscribed {
+            self.unwatched.push(self.accounts[device].id);
+        }
         let traffic = &mut self.accounts[device].traffic;
         traffic.upstream_count = traffic.upstream_count.saturating_sub(1);
         self.observations.remove_upstream(key, &mut traffic.upstreams);

@@ -36,6 +36,8 @@ pub struct Upstream {
     pub running: bool,
     /// The first of those who observe.
     pub observers: Option<ObserverKey>,
+    /// Somebody is subscribed to it.
+    pub subscribed: bool,
     /// The last notification.
     pub latest: Option<Latest>,
     next: Option<UpstreamKey>,
@@ -130,6 +132,7 @@ impl Observations {
             exchange: None,
             running: false,
             observers: None,
+            subscribed: false,
             latest: None,
             next: *first,
         });
@@ -253,6 +256,11 @@ impl Observations {
     /// The exchange of an observation, which is about to be closed.
     pub fn take_exchange(&mut self, key: UpstreamKey) -> Option<ExchangeKey> {
         self.upstreams.get_mut(key)?.exchange.take()
+    }
+
+    /// Somebody is subscribed to it, or nobody any more.
+    pub fn set_subscribed(&mut self, key: UpstreamKey, subscribed: bool) {
+        self.upstreams[key].subscribed = subscribed;
     }
 
     /// The device has accepted the observation.

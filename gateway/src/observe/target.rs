@@ -3,6 +3,7 @@
 use shared::coap::option::{OCF_ACCEPT_VERSION, OCF_VERSION_1_0_0};
 use shared::coap::request::OCF_CBOR;
 use shared::coap::{CoapOption, MessageWriter, Request};
+use shared::ids::Href;
 
 /// Path and query. Queries are in order, so that the same ones in another order are the same target.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -23,12 +24,18 @@ impl Target {
         Self { path: request.path().skip(1).map(Into::into).collect(), query: query.into() }
     }
 
+    /// Of a link: the whole representation.
+    pub fn of_link(href: &Href) -> Self {
+        let path = href.as_str().split('/').skip(1).map(Into::into).collect();
+        Self { path, query: Box::default() }
+    }
+
     /// The number of the link, when the whole representation is observed.
     pub fn instance(&self) -> Option<u32> {
         if !self.query.is_empty() {
             return None;
         }
-        shared::ids::Href::parse(&self.path.join("/")).ok().map(|href| href.instance())
+        Href::parse(&self.path.join("/")).ok().map(|href| href.instance())
     }
 
     /// Whether this is the path, whatever the query.

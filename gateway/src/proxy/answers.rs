@@ -65,6 +65,15 @@ impl Router {
                 self.joined(observer, serial, response);
                 device
             }
+            Purpose::Sample { device, instance } => {
+                self.project(device, Some(instance), response);
+                if self.is_representation(response) {
+                    self.sample(device, Some(instance), response);
+                } else {
+                    self.unwatched.push(self.accounts[device].id);
+                }
+                device
+            }
             Purpose::Rest { device, observed } => {
                 self.rest_has_come(connection, observed, response);
                 device
@@ -118,14 +127,18 @@ impl Router {
         response: &Response<'_>,
     ) {
         let Some(instance) = instance else { return };
-        let is_representation = response.code == ResponseType::Content
-            && response.bad_option.is_none()
-            && matches!(response.content_format, None | Some(OCF_CBOR | CBOR))
-            && (1..=self.limits.representation_bytes_max).contains(&response.payload.len());
-        if is_representation {
+        if self.is_representation(response) {
             let projection = self.accounts[device].traffic.projection.get_or_insert_default();
             projection.put(instance, response.payload, self.now);
         }
+    }
+
+    /// Whether a response is a representation that is kept.
+    pub(crate) fn is_representation(&self, response: &Response<'_>) -> bool {
+        response.code == ResponseType::Content
+            && response.bad_option.is_none()
+            && matches!(response.content_format, None | Some(OCF_CBOR | CBOR))
+            && (1..=self.limits.representation_bytes_max).contains(&response.payload.len())
     }
 
     /// Sees to a request that ended without a response.
@@ -144,6 +157,10 @@ impl Router {
             Purpose::Fetch { gather, device, .. } => self.fetched(gather, device),
             Purpose::Observe(upstream) => self.end_upstream(upstream, &Reject::from(why)),
             Purpose::Join { observer, serial, .. } => self.not_joined(observer, serial, why),
+            Purpose::Sample { device, .. } => {
+                let device = self.accounts.find_device(device).map(|device| device.id);
+                self.unwatched.extend(device);
+            }
             Purpose::Rest { .. } | Purpose::Absorb { .. } => {}
         }
     }

@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 
 use shared::channel::message::{Failure, Reply, ReplyEnvelope};
 use shared::coap::{ResponseType, Token};
+use shared::ids::DeviceId;
 use shared::time::Instant;
 
 use crate::account::{Accounts, DeviceKey};
@@ -22,7 +23,7 @@ use crate::command::gather::{GatherKey, Gathers};
 use crate::config::{Limits, Timers};
 use crate::connection::ConnectionId;
 use crate::connection::exchanges::Exchanges;
-use crate::observe::{Observations, ObserverKey, UpstreamKey};
+use crate::observe::{Observations, ObserverKey, Sample, UpstreamKey};
 use crate::reject::Reject;
 use crate::shard::input::ChannelId;
 use crate::shard::wire::Wire;
@@ -65,6 +66,13 @@ pub enum Purpose {
         /// The device that was asked.
         device: DeviceKey,
     },
+    /// The present representation, for subscriptions.
+    Sample {
+        /// The device that was asked.
+        device: DeviceKey,
+        /// The number of the link.
+        instance: u32,
+    },
     /// The rest of a notification of which the first block has come.
     Rest {
         /// The device that was asked.
@@ -87,6 +95,7 @@ impl Purpose {
             Self::Command { device, .. }
             | Self::Fetch { device, .. }
             | Self::Join { device, .. }
+            | Self::Sample { device, .. }
             | Self::Rest { device, .. }
             | Self::Absorb { device } => Some(*device),
             Self::Observe(_) => None,
@@ -150,6 +159,10 @@ pub struct Router {
     pub gathers: Gathers,
     /// Answers for `api` processes.
     pub replies: VecDeque<(ChannelId, ReplyEnvelope)>,
+    /// Representations of resources to which somebody is subscribed.
+    pub samples: Vec<Sample>,
+    /// Devices on which an observation for subscriptions has ended.
+    pub unwatched: Vec<DeviceId>,
     /// Requests that ended without a response, and have not been seen to.
     pub unanswered: VecDeque<(Purpose, Unanswered)>,
     /// Bounds.

@@ -4,7 +4,8 @@ use shared::channel::message::{Failure, Reply};
 
 use super::Shard;
 use super::input::{CommitId, Output};
-use super::staging::{Change, Gate, Waiter};
+use super::news::News;
+use super::staging::{Change, Gate, Staged, Waiter};
 use crate::limits::COMMITS_MAX;
 use crate::reject::Reject;
 use crate::store::{Batch, CommitOutcome, Write};
@@ -17,11 +18,23 @@ impl Shard {
         change: Change,
         gates: impl IntoIterator<Item = Gate>,
     ) {
+        self.commit_with(writes, change, gates, News::default());
+    }
+
+    /// Writes a change together with what it tells subscribers.
+    pub(super) fn commit_with(
+        &mut self,
+        writes: impl IntoIterator<Item = Write>,
+        change: Change,
+        gates: impl IntoIterator<Item = Gate>,
+        news: News,
+    ) {
         if let Some(requester) = change.requester() {
             self.router.wire.request_begun(requester.connection);
         }
-        let commit = self.staging.stage(change, gates.into_iter().collect());
-        let batch: Batch = writes.into_iter().collect();
+        let gates = gates.into_iter().collect();
+        let commit = self.staging.stage(change, gates, news.appended);
+        let batch: Batch = writes.into_iter().chain(news.writes).collect();
         self.outputs.push_back(Output::Commit { commit, batch });
     }
 
@@ -35,7 +48,7 @@ impl Shard {
 
     /// A commit has ended.
     pub(super) fn on_committed(&mut self, commit: CommitId, outcome: CommitOutcome) {
-        let Some((change, gates)) = self.staging.take(commit) else { return };
+        let Some(Staged { change, gates, appended }) = self.staging.take(commit) else { return };
         let done = match outcome {
             CommitOutcome::Done => true,
             // An unknown outcome never gets here: the shell loads everything again by starting anew.
@@ -46,6 +59,7 @@ impl Shard {
         }
         let waits = change.requester().map(|requester| requester.connection);
         self.make(change, done);
+        self.news_committed(appended, done);
         if let Some(connection) = waits {
             self.router.wire.request_ended(connection);
         }
@@ -121,6 +135,17 @@ impl Shard {
             Change::DepartureBegun(user) => self.departure_begun(user, done),
             Change::Cleared { user, tokens, edits } => self.cleared(user, &tokens, edits, done),
             Change::Departed(user) => self.departed(user, done),
+            Change::Subscribed { id, caller } => self.subscription_committed(id, caller, done),
+            Change::Unsubscribed { caller } => {
+                let failed = Reply::Failed(Failure::StoreUnavailable);
+                let reply = if done { Reply::Done } else { failed };
+                self.router.reply(caller.channel, caller.request, reply);
+            }
+            Change::Told { user, devices, online } => {
+                self.told_committed(user, &devices, online, done);
+            }
+            Change::DealtWith { id } => self.dealt_with_committed(id, done),
+            Change::Forgotten { id } => self.forgotten_committed(id, done),
             Change::Authorization { edits, answer } => self.edits_committed(edits, answer, done),
         }
     }

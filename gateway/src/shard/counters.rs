@@ -45,6 +45,18 @@ pub struct Counters {
     pub responses_unexpected: u64,
     /// Messages that mean nothing and were ignored.
     pub messages_ignored: u64,
+    /// Subscriptions made.
+    pub subscriptions: u64,
+    /// Notifications written into outboxes.
+    pub events: u64,
+    /// Attempts to deliver one.
+    pub deliveries: u64,
+    /// Those that were accepted.
+    pub delivered: u64,
+    /// Those that the receiver refused for good.
+    pub deliveries_refused: u64,
+    /// Those that are tried again.
+    pub deliveries_failed: u64,
     /// Grants that ended because a code or a refresh token was used twice.
     pub grants_stolen: u64,
     /// Commits that the store refused.
@@ -54,7 +66,7 @@ pub struct Counters {
 }
 
 /// Names of the counters, in the order of [`Counters::values`].
-pub const NAMES: [&str; 21] = [
+pub const NAMES: [&str; 27] = [
     "accepted",
     "handshakes",
     "sessions",
@@ -74,6 +86,12 @@ pub const NAMES: [&str; 21] = [
     "responses",
     "responses_unexpected",
     "messages_ignored",
+    "subscriptions",
+    "events",
+    "deliveries",
+    "delivered",
+    "deliveries_refused",
+    "deliveries_failed",
     "grants_stolen",
     "commits_refused",
 ];
@@ -101,6 +119,12 @@ impl Counters {
             self.responses,
             self.responses_unexpected,
             self.messages_ignored,
+            self.subscriptions,
+            self.events,
+            self.deliveries,
+            self.delivered,
+            self.deliveries_refused,
+            self.deliveries_failed,
             self.grants_stolen,
             self.commits_refused,
         ]

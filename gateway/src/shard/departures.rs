@@ -1,5 +1,6 @@
 //! Users who are deleted with everything that is theirs: devices with their links and sessions, claims,
-//! tokens, codes, grants.
+//! tokens, codes, grants, subscriptions. Subscribers are told that theirs has ended, if they can be
+//! reached: a departure does not wait for it.
 //!
 //! First it is written down that a user leaves, then what is theirs goes, piece by piece, and at last
 //! what was written down. Whatever crashes in between, the next process goes on with it.
@@ -16,6 +17,7 @@ use super::staging::{Change, Gate, Remover};
 use crate::account::record;
 use crate::authorization::edit::Edit;
 use crate::command::ReplyTo;
+use crate::events::{Ending, Stage as SubscriptionStage};
 
 /// When what could not go is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -141,9 +143,18 @@ impl Shard {
         let (gates, edits): (Vec<_>, Vec<_>) = open.unzip();
         if !tokens.is_empty() || !edits.is_empty() {
             self.clear(user, tokens, edits, gates);
-        } else if !self.remove_devices(user) && !granted {
+        } else if !self.remove_devices(user) && !granted && !self.end_subscriptions(user) {
             self.forget_user(user);
         }
+    }
+
+    /// Ends those subscriptions that no grant of the user has ended; false if there are none.
+    fn end_subscriptions(&mut self, user: UserId) -> bool {
+        let all = self.events.subscriptions.of_user(user);
+        let live = all.filter(|found| !matches!(found.stage, SubscriptionStage::Ending(_)));
+        let live: Vec<_> = live.map(|found| found.id).collect();
+        live.iter().for_each(|&id| self.doom(id, Ending::Revoked));
+        !live.is_empty()
     }
 
     /// Removes what is no device's.

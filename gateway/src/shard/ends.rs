@@ -113,6 +113,15 @@ impl Shard {
         {
             self.router.accounts[device].connection = None;
             self.expiries.pause(device, self.now.instant);
+            self.note_status(device);
+        }
+    }
+
+    /// A device has come or gone: whoever is subscribed hears of it at the end of the turn.
+    pub(super) fn note_status(&mut self, device: DeviceKey) {
+        if !self.events.subscriptions.is_empty() {
+            let origin = self.router.accounts.origin(device);
+            self.events.touch(origin.user, origin.device);
         }
     }
 
@@ -199,6 +208,7 @@ impl Shard {
         self.expire_links();
         self.tell_link_observers();
         self.close_unmended();
+        self.tick_events();
         self.go_on_after_waiting();
     }
 

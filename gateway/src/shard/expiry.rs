@@ -113,6 +113,8 @@ impl Shard {
         }
         self.staging.close(gate);
         let write = record::put_directory(origin.user, origin.device, rest.as_ref());
-        self.commit([write], Change::Expired { device: key, directory: rest, gone }, Some(gate));
+        let news = self.news_of_links(origin.user, origin.device, rest.as_ref());
+        let change = Change::Expired { device: key, directory: rest, gone };
+        self.commit_with([write], change, Some(gate), news);
     }
 }

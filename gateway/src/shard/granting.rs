@@ -355,6 +355,9 @@ impl Shard {
     ) {
         if done {
             for edit in edits {
+                if let Edit::RemoveGrant(_, grant) = edit {
+                    self.events.revoked.push_back(grant);
+                }
                 self.authorization.apply(edit);
             }
         }

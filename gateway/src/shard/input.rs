@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::ops::Range;
 
+use shared::channel::events::Delivery;
 use shared::channel::message::{CommandEnvelope, ReplyEnvelope};
-use shared::ids::{DeviceId, ShardId, UserId};
+use shared::ids::{DeviceId, ShardId, SubscriptionId, UserId};
 
 use super::claims::{ClaimOutcome, EvictOutcome, Takeover};
 use crate::connection::close::Closing;
@@ -12,6 +13,7 @@ use crate::connection::moving::Moving;
 use crate::connection::tickets::TicketKeys;
 use crate::connection::tls::{Acceptor, TlsError};
 use crate::connection::{CloseReason, ConnectionId};
+use crate::events::Ending;
 use crate::store::{Batch, CommitOutcome};
 
 /// Number of a listening address, in the order of the configuration.
@@ -197,6 +199,20 @@ pub enum Output {
         commit: CommitId,
         /// The changes.
         batch: Batch,
+    },
+    /// Hand a notification to an `api` process, which says what comes of it.
+    Delivery {
+        /// On which channel.
+        channel: ChannelId,
+        /// It.
+        delivery: Box<Delivery>,
+    },
+    /// A subscription is ending: for the log.
+    SubscriptionEnded {
+        /// Which.
+        id: SubscriptionId,
+        /// Why.
+        why: Ending,
     },
     /// Answer a command.
     Reply {

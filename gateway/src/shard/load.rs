@@ -9,8 +9,9 @@ use crate::account::record::{
 use crate::authorization::edit::Edit;
 use crate::connection::tickets::TicketKey;
 use crate::directory::Directory;
+use crate::events::record::{self as event_record, OutboxRecord, ProgressRecord};
 use crate::seeded::{Bug, is_planted};
-use crate::store::Table;
+use crate::store::{Key, Table};
 
 impl Shard {
     /// Takes one record of a partition of this shard, in the order of the store's keys. Records of
@@ -69,7 +70,49 @@ impl Shard {
                     self.authorization.apply(edit);
                 }
             }
-            Table::Meta | Table::Representation | Table::Subscription | Table::Outbox => {}
+            Table::Subscription | Table::Outbox | Table::Progress | Table::ToldOnline => {
+                self.load_events(partition, table, key, value)?;
+            }
+            Table::Meta | Table::Representation => {}
+        }
+        Ok(())
+    }
+
+    fn load_events(
+        &mut self,
+        partition: PartitionId,
+        table: Table,
+        key: &[u8],
+        value: &[u8],
+    ) -> Result<(), UnreadableRecord> {
+        let events = &mut self.events;
+        events.loaded = true;
+        if table == Table::ToldOnline {
+            let (user, device) = record::parse_device_key(key)?;
+            events.told_online.insert((user, device));
+            return Ok(());
+        }
+        let (_, id, position) = event_record::parse_key(key)?;
+        if table == Table::Subscription {
+            let read = event_record::read_subscription(key, value, &self.store_key)?;
+            events.subscriptions.insert(read);
+            return Ok(());
+        }
+        // Subscriptions come before their outboxes. Where one was refused or has ended while something
+        // was on its way to it, that is left.
+        let Some(subscription) = events.subscriptions.get_mut(id) else {
+            events.orphans.push(Key::new(partition, table, key));
+            return Ok(());
+        };
+        match position {
+            Some(position) => {
+                let record = OutboxRecord::from_bytes(value)?;
+                subscription.load_event(position, record, value.len());
+                if !subscription.listens() {
+                    events.subscriptions.unwatch(id);
+                }
+            }
+            None => subscription.load_progress(&ProgressRecord::from_bytes(value)?),
         }
         Ok(())
     }

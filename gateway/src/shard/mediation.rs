@@ -1,5 +1,6 @@
 //! Commands of Mediators: users, single-use tokens, removal of devices (design: identity).
 
+use shared::channel::events::EventsCommand;
 use shared::channel::message::{
     Command, CommandEnvelope, Failure, OutstandingToken, Reply, Subject,
 };
@@ -27,7 +28,10 @@ impl Shard {
         if let Err(failure) = self.check_subject(subject) {
             return self.answer(to, Reply::Failed(failure));
         }
-        let (command, user) = match (command, subject) {
+        let (command, user, grant) = match (command, subject) {
+            (Command::Events(EventsCommand::Deliver), Subject::Partition(_)) => {
+                return self.on_courier(to);
+            }
             (Command::Authorization(command), subject) => {
                 return self.on_authorization_command(to, subject, command);
             }
@@ -37,13 +41,15 @@ impl Shard {
             (Command::Registry(_), _) | (_, Subject::Partition(_)) => {
                 return self.answer(to, Reply::Failed(Failure::WrongShard));
             }
-            (command, Subject::User { user, .. }) => (command, user),
+            (command, Subject::User { user, grant }) => (command, user, grant),
         };
         let patience = std::time::Duration::from_millis(u64::from(patience_ms));
         let patience = patience.min(self.router.timers.request);
         let caller = Caller { channel, request, user, until: self.now.instant + patience };
-        if let Some(command) = self.router.command(caller, command) {
-            self.on_account_command(caller, command);
+        match self.router.command(caller, command) {
+            Some(Command::Events(command)) => self.on_events_command(caller, grant, command),
+            Some(command) => self.on_account_command(caller, command),
+            None => {}
         }
     }
 
@@ -88,7 +94,8 @@ impl Shard {
             | Command::Update { .. }
             | Command::DeleteUser
             | Command::Authorization(_)
-            | Command::Registry(_) => {
+            | Command::Registry(_)
+            | Command::Events(_) => {
                 unreachable!("these commands are carried out elsewhere")
             }
         };

@@ -8,6 +8,7 @@
 //!                  ├─ commits ◄─ staging: changes on their way to the store
 //!                  ├─ claims: who owns a device id     moves: connections between shards
 //!                  ├─ mediation, granting, registering, command: what `api` asks
+//!                  ├─ subscribing, news, noticing, delivering: subscriptions and their events
 //!                  ├─ pacing: who has to wait     renewal: other certificates     expiry: old links
 //!                  └─ ends: deadlines, and how connections end
 //! Output ◄─ poll_output      next deadline ◄─ poll_timeout
@@ -22,6 +23,7 @@ pub mod claims;
 mod commits;
 pub mod counters;
 pub mod deadlines;
+mod delivering;
 mod departures;
 mod dispatch;
 mod draining;
@@ -33,6 +35,8 @@ mod invariants;
 mod load;
 mod mediation;
 mod moves;
+mod news;
+mod noticing;
 mod pacing;
 mod publishing;
 mod receive;
@@ -42,6 +46,7 @@ mod renewal;
 mod sessions;
 mod settings;
 pub mod staging;
+mod subscribing;
 mod ticketing;
 mod transactions;
 mod watching;
@@ -62,6 +67,7 @@ use crate::connection::close::Closing;
 use crate::connection::exchanges::Exchanges;
 use crate::connection::tls::Acceptor;
 use crate::connection::{CloseReason, Connection, ConnectionId, Unprocessed};
+use crate::events::Events;
 use crate::observe::Observations;
 use crate::observe::links::LinkObservers;
 use crate::proxy::Router;
@@ -121,6 +127,7 @@ pub struct Shard {
     router: Router,
     device_tokens: DeviceTokens,
     authorization: Authorization,
+    events: Events,
     claims: Claims,
     transactions: Transactions,
     staging: Staging,
@@ -170,6 +177,8 @@ impl Shard {
             observations: Observations::default(),
             gathers: Gathers::default(),
             replies: VecDeque::new(),
+            samples: Vec::new(),
+            unwatched: Vec::new(),
             unanswered: VecDeque::new(),
             limits,
             timers,
@@ -185,6 +194,7 @@ impl Shard {
             router,
             device_tokens: DeviceTokens::default(),
             authorization: Authorization::default(),
+            events: Events::default(),
             claims: Claims::default(),
             transactions: Transactions::default(),
             staging: Staging::default(),
@@ -235,7 +245,7 @@ impl Shard {
             Input::Peer { from, message } => self.on_peer(from, message),
             Input::Command { channel, envelope } => self.on_command(channel, envelope),
             // Answers for a channel that is gone are dropped by whoever carries them.
-            Input::ChannelClosed { .. } => {}
+            Input::ChannelClosed { channel } => self.on_courier_gone(channel),
             Input::Committed { commit, outcome } => self.on_committed(commit, outcome),
             Input::Renewed { acceptor } => self.on_renewed(*acceptor),
             Input::Tick => self.on_tick(),
@@ -271,6 +281,8 @@ impl Shard {
             self.repairs.next(),
             self.link_observers.next(),
             self.pacing.due(),
+            self.events.due(),
+            self.events.loaded.then_some(self.now.instant),
             self.router.wire.transfers.due(),
         ];
         all.into_iter().flatten().min()
@@ -300,6 +312,7 @@ impl Shard {
             exchanges: self.router.exchanges.len(),
             observations: self.router.observations.len().1 + self.link_observers.len(),
             commits: self.staging.len(),
+            subscriptions: self.events.subscriptions.len(),
             transfers: self.router.wire.transfers.size().0 + self.router.asked.size().0,
             transfer_bytes: self.router.wire.transfers.size().1 + self.router.asked.size().1,
         }
@@ -336,6 +349,12 @@ impl Shard {
     /// cannot go on, and those that have nothing left to wait for.
     fn settle(&mut self) {
         self.drain_some();
+        self.settle_connections();
+        self.settle_events();
+        self.settle_connections();
+    }
+
+    fn settle_connections(&mut self) {
         loop {
             self.settle_unanswered();
             if let Some((id, reason)) = self.router.wire.poll_broken() {
@@ -370,6 +389,8 @@ pub struct Sizes {
     pub observations: usize,
     /// Changes on their way to the store.
     pub commits: usize,
+    /// Subscriptions of partner clouds.
+    pub subscriptions: usize,
     /// Peers with bodies under way in blocks, and requests to devices that may be answered in blocks.
     pub transfers: usize,
     /// Bytes of all that.

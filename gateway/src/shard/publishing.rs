@@ -51,6 +51,7 @@ impl Shard {
         self.check_commits().map_err(as_failed_publish)?;
         self.staging.close(gate);
         let write = record::put_directory(origin.user, origin.device, Some(&published.directory));
+        let news = self.news_of_links(origin.user, origin.device, Some(&published.directory));
         let written = (!is_planted(Bug::LinksAreNotWritten)).then_some(write);
         if is_planted(Bug::LinksComeBeforeTheirCommit) {
             self.set_links(key, Some(published.directory.clone()), &[], &published.named);
@@ -62,7 +63,7 @@ impl Shard {
             requester: *requester,
             published: Some(Echo { body: published.echo, named: published.named }),
         };
-        self.commit(written, change, Some(gate));
+        self.commit_with(written, change, Some(gate), news);
         Ok(Flow::Next)
     }
 
@@ -103,9 +104,10 @@ impl Shard {
         self.staging.close(gate);
         let write = record::put_directory(origin.user, origin.device, rest.as_ref());
         let requester = *requester;
+        let news = self.news_of_links(origin.user, origin.device, rest.as_ref());
         let change =
             Change::Links { device: key, directory: rest, gone, requester, published: None };
-        self.commit([write], change, Some(gate));
+        self.commit_with([write], change, Some(gate), news);
         Ok(Flow::Next)
     }
 

@@ -166,8 +166,9 @@ impl Shard {
             [record::delete_device(user, device), record::put_directory(user, device, None)];
         let revoked = tokens.iter().map(|digest| record::delete_device_token(user, digest));
         let writes: Vec<_> = writes.into_iter().chain(revoked).collect();
+        let news = self.news_of_removal(user, device);
         let change = Change::Remove { user, device, tokens, by };
-        self.commit(writes, change, Some(Gate::Account(user, device)));
+        self.commit_with(writes, change, Some(Gate::Account(user, device)), news);
     }
 
     /// The end of an account is durable, or was refused.

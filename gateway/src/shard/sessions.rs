@@ -190,10 +190,11 @@ impl Shard {
             record::put_device(user, device, &account),
             record::delete_device_token(user, &digest),
         ];
+        let news = self.news_of_sign_up(user, device);
         let written = usize::from(is_planted(Bug::AccountsAreNotWritten));
         let writes = writes.into_iter().skip(written);
         let change = Change::SignUp { user, device, account, token_digest: digest, requester };
-        self.commit(writes, change, Some(Gate::Account(user, device)));
+        self.commit_with(writes, change, Some(Gate::Account(user, device)), news);
     }
 
     fn refuse_sign_up(&mut self, sign_up: &SignUp, reject: &Reject) {
@@ -362,6 +363,11 @@ impl Shard {
         let settled = std::mem::replace(&mut connection.settled, true);
         self.router.accounts[key].connection = Some(id);
         self.expiries.start(key, self.now.instant);
+        self.note_status(key);
+        let device = self.router.accounts[key].id;
+        if !self.events.subscriptions.watches(device).is_empty() {
+            self.events.to_watch.push((device, None));
+        }
         if !settled {
             self.outputs.push_back(Output::Receive { connection: id, how: Receive::Many });
         }

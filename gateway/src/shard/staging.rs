@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use shared::channel::authorization::{AuthorizationCommand, RegistryCommand};
 use shared::channel::message::{Command, Reply, Subject};
-use shared::ids::{DeviceId, GrantId, ShardId, UserId};
+use shared::ids::{DeviceId, GrantId, ShardId, SubscriptionId, UserId};
 
 use super::claims::ClaimingKey;
 use super::input::{CommitId, PeerMessage};
@@ -18,6 +18,7 @@ use crate::command::{Caller, ReplyTo};
 use crate::connection::ConnectionId;
 use crate::connection::tickets::TicketKey;
 use crate::directory::Directory;
+use crate::events::Appended;
 use crate::limits::GATE_WAITERS_MAX;
 
 /// What a staged change is about. Whoever wants to read or change the same waits.
@@ -162,6 +163,37 @@ pub enum Change {
     },
     /// A user has left.
     Departed(UserId),
+    /// A subscription exists.
+    Subscribed {
+        /// Which.
+        id: SubscriptionId,
+        /// Who asked for it.
+        caller: Caller,
+    },
+    /// A subscription has been ended.
+    Unsubscribed {
+        /// Who asked for it.
+        caller: Caller,
+    },
+    /// Subscribers were told whether devices are online.
+    Told {
+        /// Whose devices.
+        user: UserId,
+        /// Which.
+        devices: Vec<DeviceId>,
+        /// Whether they are.
+        online: bool,
+    },
+    /// The first notification of a subscription has been dealt with.
+    DealtWith {
+        /// Of which.
+        id: SubscriptionId,
+    },
+    /// Nothing of a subscription is left.
+    Forgotten {
+        /// Which.
+        id: SubscriptionId,
+    },
     /// Codes, grants, or records of the cloud have changed.
     Authorization {
         /// How.
@@ -202,6 +234,11 @@ impl Change {
             | Self::DepartureBegun(_)
             | Self::Cleared { .. }
             | Self::Departed(_)
+            | Self::Subscribed { .. }
+            | Self::Unsubscribed { .. }
+            | Self::Told { .. }
+            | Self::DealtWith { .. }
+            | Self::Forgotten { .. }
             | Self::Authorization { .. } => None,
         }
     }
@@ -219,9 +256,14 @@ pub enum Remover {
     Departure,
 }
 
-struct Staged {
-    change: Change,
-    gates: Vec<Gate>,
+/// A change, and what it tells subscribers.
+pub struct Staged {
+    /// What becomes real.
+    pub change: Change,
+    /// Behind which others wait.
+    pub gates: Vec<Gate>,
+    /// Notifications in the same commit.
+    pub appended: Vec<Appended>,
 }
 
 /// The changes under way, and who waits behind them.
@@ -284,16 +326,26 @@ impl Staging {
     }
 
     /// Stages a change behind gates that are closed already.
-    pub fn stage(&mut self, change: Change, gates: Vec<Gate>) -> CommitId {
+    pub fn stage(&mut self, change: Change, gates: Vec<Gate>, appended: Vec<Appended>) -> CommitId {
         debug_assert!(gates.iter().all(|gate| self.is_closed(*gate)));
         self.last += 1;
         let commit = CommitId(self.last);
-        self.staged.insert(commit, Staged { change, gates });
+        self.staged.insert(commit, Staged { change, gates, appended });
         commit
     }
 
     /// Takes a change whose commit has ended.
-    pub fn take(&mut self, commit: CommitId) -> Option<(Change, Vec<Gate>)> {
-        self.staged.remove(&commit).map(|staged| (staged.change, staged.gates))
+    pub fn take(&mut self, commit: CommitId) -> Option<Staged> {
+        self.staged.remove(&commit)
+    }
+
+    /// The commit that was staged last.
+    pub fn last(&self) -> CommitId {
+        CommitId(self.last)
+    }
+
+    /// Whether a commit has ended, and all before it.
+    pub fn is_over(&self, commit: CommitId) -> bool {
+        self.staged.first_key_value().is_none_or(|(&oldest, _)| oldest > commit)
     }
 }

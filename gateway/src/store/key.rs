@@ -39,8 +39,12 @@ pub enum Table {
     Representation = 0x21,
     /// A subscription of a partner cloud. Key: user id, subscription id.
     Subscription = 0x30,
-    /// An event waiting for delivery. Key: user id, subscription id, sequence number.
+    /// A notification waiting for delivery. Key: user id, subscription id, place in the queue.
     Outbox = 0x31,
+    /// How far the deliveries of a subscription have come. Key: user id, subscription id.
+    Progress = 0x32,
+    /// Subscribers were told last that the device is online. Key: user id, device id.
+    ToldOnline = 0x33,
     /// What a user granted to an OAuth client. Key: user id, grant id.
     Grant = 0x40,
     /// An authorization code, also for a while after it was exchanged. Key: user id, digest.
@@ -57,7 +61,7 @@ pub enum Table {
 
 impl Table {
     /// All tables in the order of their numbers.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Meta,
         Self::User,
         Self::Device,
@@ -68,6 +72,8 @@ impl Table {
         Self::Representation,
         Self::Subscription,
         Self::Outbox,
+        Self::Progress,
+        Self::ToldOnline,
         Self::Grant,
         Self::AuthorizationCode,
         Self::Client,
@@ -201,8 +207,8 @@ mod tests {
         assert_eq!(
             numbers,
             [
-                0x00, 0x10, 0x11, 0x12, 0x13, 0x20, 0x21, 0x30, 0x31, 0x40, 0x42, 0x50, 0x51, 0x52,
-                0x53
+                0x00, 0x10, 0x11, 0x12, 0x13, 0x20, 0x21, 0x30, 0x31, 0x32, 0x33, 0x40, 0x42, 0x50,
+                0x51, 0x52, 0x53
             ]
         );
         for table in Table::ALL {

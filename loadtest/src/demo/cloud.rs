@@ -115,6 +115,8 @@ pub struct Facts<'a> {
     /// A partner cloud and a login of the first user, to try linking with.
     #[serde(flatten)]
     pub partner: Option<&'a Partner>,
+    /// Events go to `http` and to this machine.
+    pub events_http_allowed: bool,
     /// The gateway's process.
     pub gateway_pid: u32,
     /// The API's process.
@@ -268,6 +270,7 @@ impl Cloud {
             other_access_token: &installation.other().token,
             operator_token: installation.operator(),
             partner: installation.partner(),
+            events_http_allowed: true,
             gateway_pid: self.gateway_pid,
             api_pid: self.api_pid,
         }

@@ -7,13 +7,14 @@
 use super::authorization::{
     AuthorizationCommand, ClientRecord, Granted, LoginRecord, RegistryCommand, SigningKey,
 };
-use crate::ids::{DeviceId, GrantId, UserId};
+use super::events::{Delivery, EventsCommand};
+use crate::ids::{DeviceId, GrantId, SubscriptionId, UserId};
 use crate::ocf::device::Status;
 use crate::placement::PartitionId;
 use crate::secret::Secret;
 
 /// Version of this module: both sides must agree, it is the first thing the introduction checks.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 
 /// Largest message in a ring, in bytes. Longer lists are paged.
 pub const MESSAGE_BYTES_MAX: usize = 512 * 1024;
@@ -106,6 +107,8 @@ pub enum Command {
     Authorization(AuthorizationCommand),
     /// About clients, logins and signing keys; to partition 0.
     Registry(RegistryCommand),
+    /// About subscriptions.
+    Events(EventsCommand),
 }
 
 /// What a list of devices shows of each link (cloud reference 4.4, 4.5).
@@ -117,10 +120,13 @@ pub enum Content {
     All,
 }
 
+/// The number of no command: under it a shard sends what nobody asked for.
+pub const NO_COMMAND: u64 = u64::MAX;
+
 /// The answer to a command.
 #[derive(Clone, PartialEq, Debug, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 pub struct ReplyEnvelope {
-    /// The command's number.
+    /// The command's number, or [`NO_COMMAND`].
     pub request: u64,
     /// What came of it.
     pub reply: Reply,
@@ -166,6 +172,10 @@ pub enum Reply {
     },
     /// The keys that sign access tokens, the newest first.
     SigningKeys(Vec<SigningKey>),
+    /// A subscription exists.
+    Subscribed(SubscriptionId),
+    /// A notification to be delivered: the only one that answers no command.
+    Delivery(Box<Delivery>),
     /// Done, and durable.
     Done,
     /// Not done.
@@ -270,6 +280,10 @@ pub enum Failure {
     TooLargeForDevice,
     /// The answer is larger than a ring message.
     AnswerTooLarge,
+    /// Not a subscription of this user and client to this.
+    NoSuchSubscription,
+    /// The user, or the device, has as many subscriptions as may be.
+    TooManySubscriptions,
     /// The device belongs to somebody else.
     OwnedByAnother,
     /// A bound was reached: devices or tokens of the user, requests under way.

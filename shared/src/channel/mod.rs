@@ -12,13 +12,14 @@
 //! data    │ length │ archive │ length │ archive │ …  in words, going round the end
 //! ```
 //!
-//! Reading order: [`message`], what is said, with [`authorization`]; `ring`, how bytes get across; `region`, the memory they
+//! Reading order: [`message`], what is said, with [`authorization`] and [`events`]; `ring`, how bytes get across; `region`, the memory they
 //! are in; `codec`, messages to bytes; `end`, the two ends as gateway and `api` use them;
 //! `doorbell`; `link`, the introduction, over `socket`, by what `welcome` says; `peer`, who may.
 //!
 //! Who speaks when: `api` sends a [`message::Command`] in a [`message::CommandEnvelope`] with a
 //! request number of its own; the shard answers every command with exactly one [`message::Reply`] of
-//! the same number, in any order. There is one pair of rings per (api process, shard), and one thread
+//! the same number, in any order. To a process that said [`events::EventsCommand::Deliver`] it also
+//! sends notifications to be delivered, under [`message::NO_COMMAND`]. There is one pair of rings per (api process, shard), and one thread
 //! at each end of it, so neither side ever waits for a lock, or for the other: a full ring is an
 //! error for whoever wants to send.
 //!
@@ -38,6 +39,8 @@
 pub mod message;
 
 pub mod authorization;
+
+pub mod events;
 
 #[cfg_attr(
     all(loom, not(test)),

@@ -4,6 +4,7 @@
 mod bearer;
 mod devices;
 mod docs;
+mod events;
 mod general;
 mod linking;
 mod mediator;

@@ -233,8 +233,10 @@ impl World {
                 state.users.remove(&user);
                 Ok(Reply::Done)
             }
-            // The authorization server is tested with the real gateway.
-            Command::Authorization(_) | Command::Registry(_) => Err(Failure::StoreUnavailable),
+            // The authorization server and events are tested with the real gateway.
+            Command::Authorization(_) | Command::Registry(_) | Command::Events(_) => {
+                Err(Failure::StoreUnavailable)
+            }
         };
         Some(outcome.unwrap_or_else(Reply::Failed))
     }

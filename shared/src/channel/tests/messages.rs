@@ -11,10 +11,13 @@ use crate::channel::authorization::{
     AuthorizationCommand, ClientRecord, ClientSecret, Granted, RegistryCommand,
 };
 use crate::channel::codec::Message;
+use crate::channel::events::{
+    BodyFormat, Delivery, Event, EventBody, EventType, EventsCommand, NewSubscription, Target,
+};
 use crate::channel::message::{
     Content, DeviceView, DevicesPage, Failure, LinkView, OutstandingToken,
 };
-use crate::ids::GrantId;
+use crate::ids::{GrantId, SubscriptionId};
 use crate::ocf::device::Status;
 use crate::scope::Scopes;
 use crate::secret::Secret;
@@ -65,6 +68,17 @@ fn any_command() -> impl Strategy<Value = Command> {
         }),
         (any_client(), option::of(any::<u64>())).prop_map(|(client, replaces)| {
             Command::Registry(RegistryCommand::PutClient { client, replaces })
+        }),
+        (device(), href(), text(), text()).prop_map(|(device, href, client, secret)| {
+            Command::Events(EventsCommand::Subscribe(NewSubscription {
+                url: format!("https://{client}/"),
+                client,
+                target: Target::Resource(device, href),
+                types: [EventType::ResourceContentChanged].into_iter().collect(),
+                secret: Secret::new(secret),
+                correlation: String::new(),
+                format: BodyFormat::Json,
+            }))
         }),
     ]
 }
@@ -165,7 +179,33 @@ fn any_reply() -> impl Strategy<Value = Reply> {
         }),
         Just(Reply::Done),
         Just(Reply::Failed(Failure::DeviceOffline)),
+        any_delivery().prop_map(|delivery| Reply::Delivery(Box::new(delivery))),
     ]
+}
+
+fn any_delivery() -> impl Strategy<Value = Delivery> {
+    let event = prop_oneof![
+        vec(device(), 0..4)
+            .prop_map(|devices| (EventType::DevicesOnline, EventBody::Devices(devices))),
+        (device(), vec(any_link(), 0..4)).prop_map(|(device, links)| {
+            (EventType::ResourcesPublished, EventBody::Links(device, links))
+        }),
+        body().prop_map(|cbor| (EventType::ResourceContentChanged, EventBody::Content(cbor))),
+        Just((EventType::SubscriptionCancelled, EventBody::Nothing)),
+    ];
+    (any::<[u8; 16]>(), any::<u64>(), text(), event).prop_map(
+        |(id, number, text, (event_type, body))| Delivery {
+            user: UserId::from_bytes(id),
+            id: SubscriptionId::from_bytes(id),
+            number,
+            client: text.clone(),
+            url: text.clone(),
+            secret: Secret::new(text.clone()),
+            correlation: text,
+            format: BodyFormat::OcfCbor,
+            event: Event { event_type, body },
+        },
+    )
 }
 
 fn any_reply_envelope() -> impl Strategy<Value = ReplyEnvelope> {

@@ -1,0 +1,213 @@
+//! The HTTP client towards consumers (I/O): connections are kept alive and pooled, one set for
+//! everybody and one for each client with authorities of its own.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::StatusCode;
+use hyper::body::Incoming;
+use hyper::header::{HeaderMap, RETRY_AFTER};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use shared::channel::events::{Delivery, Outcome};
+
+use super::connector::Connector;
+use super::note;
+use super::notification;
+use super::rules::Rules;
+use crate::app::App;
+use crate::config::{Events, millis};
+use crate::oauth::authorities::{self, NoAuthorities};
+use crate::router::unix_now;
+
+/// What is read of an answer, so that its connection can be used again (rule 7).
+const ANSWER_BYTES_MAX: usize = 4096;
+
+/// Connections kept open to one receiver without anything to do.
+const IDLE_PER_RECEIVER_MAX: usize = 8;
+
+/// Clients with authorities of their own whose connections are kept.
+const PRIVATE_MAX: usize = 256;
+
+type Http = Client<Connector, Full<Bytes>>;
+
+/// A client with authorities of its own.
+struct Private {
+    authorities: String,
+    http: Http,
+}
+
+/// Sends notifications.
+pub(super) struct Sender {
+    public: Http,
+    private: RwLock<Vec<Private>>,
+    rules: Arc<Rules>,
+    config: Events,
+}
+
+impl Sender {
+    pub(super) fn new(config: &Events, rules: Arc<Rules>) -> Self {
+        Self {
+            public: http(config, &rules, public_roots(config)),
+            private: RwLock::default(),
+            rules,
+            config: config.clone(),
+        }
+    }
+
+    /// Makes one attempt.
+    pub(super) async fn send(&self, app: &App, delivery: &Delivery) -> Outcome {
+        let request = match notification::request(delivery, unix_now()) {
+            Ok(request) => request,
+            Err(error) => {
+                note(delivery, &error.to_string());
+                return Outcome::Refused;
+            }
+        };
+        let http = match app.oauth.clients.authorities(app, &delivery.client).await {
+            Ok(own) => self.http(own.as_deref().unwrap_or_default()),
+            Err(_) => {
+                note(delivery, "its client cannot be looked up");
+                return Outcome::Failed { retry_after_secs: None };
+            }
+        };
+        let Ok(http) = http else {
+            note(delivery, "its client's authorities cannot be read");
+            return Outcome::Failed { retry_after_secs: None };
+        };
+        match http.request(request).await {
+            Ok(response) => {
+                let outcome = outcome_of(response.status(), response.headers());
+                if outcome != Outcome::Accepted {
+                    note(delivery, response.status().as_str());
+                }
+                drain(response.into_body()).await;
+                outcome
+            }
+            Err(error) => {
+                note(delivery, &reason(&error));
+                Outcome::Failed { retry_after_secs: None }
+            }
+        }
+    }
+
+    /// The connections to the receivers of a client: of one with authorities of its own, its own.
+    fn http(&self, authorities: &str) -> Result<Http, NoAuthorities> {
+        let known = self.private.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.iter().find(|known| known.authorities == authorities) {
+            return Ok(known.http.clone());
+        }
+        drop(known);
+        let Some(roots) = authorities::parse(authorities)? else { return Ok(self.public.clone()) };
+        let http = http(&self.config, &self.rules, roots);
+        let mut known = self.private.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= PRIVATE_MAX {
+            known.remove(0);
+        }
+        known.push(Private { authorities: authorities.to_owned(), http: http.clone() });
+        Ok(http)
+    }
+}
+
+fn http(config: &Events, rules: &Arc<Rules>, roots: RootCertStore) -> Http {
+    let mut tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Client::builder(TokioExecutor::new())
+        .pool_idle_timeout(millis(config.idle_ms))
+        .pool_max_idle_per_host(IDLE_PER_RECEIVER_MAX)
+        .pool_timer(TokioTimer::new())
+        .build(Connector::new(rules.clone(), Arc::new(tls)))
+}
+
+/// Those whom everybody trusts.
+fn public_roots(config: &Events) -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    match CertificateDer::pem_file_iter(&config.authorities) {
+        Ok(certificates) => {
+            roots.add_parsable_certificates(certificates.filter_map(Result::ok));
+        }
+        Err(error) => {
+            let file = config.authorities.display();
+            tracing::warn!(%file, %error, "events.authorities cannot be read: public receivers are not trusted");
+        }
+    }
+    roots
+}
+
+/// What an answer means (cloud reference 5.10).
+fn outcome_of(status: StatusCode, headers: &HeaderMap) -> Outcome {
+    match status.as_u16() {
+        200..=299 => Outcome::Accepted,
+        410 => Outcome::Gone,
+        408 | 425 | 429 | 500..=599 => {
+            let after = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+            Outcome::Failed { retry_after_secs: after.and_then(|secs| secs.trim().parse().ok()) }
+        }
+        // Redirects are never followed.
+        _ => Outcome::Refused,
+    }
+}
+
+/// Reads an answer to its end, if that is near. Where it is not the connection is closed.
+async fn drain(mut body: Incoming) {
+    let mut read = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        read += frame.data_ref().map_or(0, Bytes::len);
+        if read > ANSWER_BYTES_MAX {
+            return;
+        }
+    }
+}
+
+/// What an error says, down to its cause.
+fn reason(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Cloud reference 5.10, row by row; cases 133, 142 to 145.
+    #[test]
+    fn an_answer_means_what_the_table_says() {
+        let failed = Outcome::Failed { retry_after_secs: None };
+        for (status, outcome) in [
+            (200, Outcome::Accepted),
+            (202, Outcome::Accepted),
+            (204, Outcome::Accepted),
+            (301, Outcome::Refused),
+            (307, Outcome::Refused),
+            (400, Outcome::Refused),
+            (401, Outcome::Refused),
+            (404, Outcome::Refused),
+            (413, Outcome::Refused),
+            (408, failed),
+            (425, failed),
+            (429, failed),
+            (410, Outcome::Gone),
+            (500, failed),
+            (503, failed),
+            (599, failed),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            assert_eq!(outcome_of(status, &HeaderMap::new()), outcome, "{status}");
+        }
+        for (text, secs) in [("30", Some(30)), ("soon", None), ("-1", None)] {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, text.parse().unwrap());
+            let outcome = outcome_of(StatusCode::SERVICE_UNAVAILABLE, &headers);
+            assert_eq!(outcome, Outcome::Failed { retry_after_secs: secs });
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! How subscriptions end with what they hang on: the user's grant, and a device that somebody else
+//! takes over (cloud reference 5.11; device reference 16, point 12).
+
+use gateway::config::Takeover;
+use gateway::events::Ending;
+use shared::channel::authorization::AuthorizationCommand;
+use shared::channel::events::{EventBody, EventType, Outcome, Target};
+use shared::channel::message::{Command, Failure, Reply, Subject};
+use shared::ids::GrantId;
+use shared::placement::PartitionId;
+use shared::scope::Scopes;
+use tests::{User, World, told};
+
+use EventType::{DevicesOnline, DevicesUnregistered, SubscriptionCancelled};
+
+const CLIENT: &str = "partner";
+const REDIRECT: &str = "https://partner.example/cb";
+
+/// What a user has granted to the partner.
+fn grant(user: &User) -> GrantId {
+    let issue = AuthorizationCommand::IssueCode {
+        client: CLIENT.into(),
+        redirect_uri: REDIRECT.into(),
+        scopes: Scopes::READ,
+        challenge: None,
+        lifetime_secs: 60,
+    };
+    let Reply::AuthorizationCode(code) = user.world.command(user.id, Command::Authorization(issue))
+    else {
+        panic!("no code")
+    };
+    let redeem = AuthorizationCommand::RedeemCode {
+        code,
+        client: CLIENT.into(),
+        redirect_uri: REDIRECT.into(),
+        challenge: None,
+    };
+    let subject = Subject::Partition(PartitionId::of_user(user.id));
+    match user.world.command_about(subject, Command::Authorization(redeem)) {
+        Reply::Granted(granted) => granted.grant,
+        other => panic!("no grant: {other:?}"),
+    }
+}
+
+fn revoke(user: &User, grant: GrantId) {
+    let revoke = AuthorizationCommand::RevokeGrant { grant, client: CLIENT.into() };
+    let reply = user.world.command(user.id, Command::Authorization(revoke));
+    assert_eq!(reply, Reply::Done);
+}
+
+/// Case 147, OP-42: one last word for each subscription, and nothing of what waited.
+#[test]
+fn with_a_grant_its_subscriptions_end_and_nothing_that_waited_is_sent() {
+    let world = World::new();
+    let user = world.user();
+    let grant = grant(&user);
+    let wish = || user.wish(Target::Devices, &[DevicesOnline]);
+    let under = [(); 2].map(|()| user.subscribed_under(Some(grant), wish()));
+    let other = user.subscribed(Target::Devices, &[DevicesOnline]);
+    for subscriber in under.iter().chain([&other]) {
+        subscriber.accept_all();
+    }
+    user.signed_in_device();
+    let seen = under[0].next();
+    user.signed_in_device();
+    revoke(&user, grant);
+    under[0].report(&seen, Outcome::Failed { retry_after_secs: None });
+    let missed = under[1].next();
+    assert_eq!(missed.number, 1, "this one was on its way before");
+    under[1].report(&missed, Outcome::Accepted);
+    assert_eq!(told(&under[1].accept_all()), [(2, SubscriptionCancelled)]);
+    assert_eq!(other.accept_all().len(), 2, "others go on");
+    world.advance_secs(2);
+    assert_eq!(told(&under[0].accept_all()), [(2, SubscriptionCancelled)], "and not once more");
+    let refused = user.ask_to_subscribe(Some(grant), wish());
+    assert_eq!(refused, Reply::Failed(Failure::GrantRevoked));
+    let ended: Vec<_> = world.subscriptions_ended().into_iter().map(|(_, why)| why).collect();
+    assert_eq!(ended, [Ending::Revoked; 2]);
+}
+
+/// A crash between the end of the grant and that of its subscriptions leaves none behind.
+#[test]
+fn a_subscription_whose_grant_is_gone_at_the_start_ends() {
+    let world = World::new();
+    let user = world.user();
+    let grant = grant(&user);
+    let wish = user.wish(Target::Devices, &[DevicesOnline]);
+    let subscriber = user.subscribed_under(Some(grant), wish);
+    subscriber.accept_all();
+    // A grant that nobody uses ends by itself while the gateway is away.
+    world.step_wall_clock(181 * 24 * 3600);
+    world.restart();
+    world.settle();
+    world.deliver_all();
+    let last = subscriber.accept_all();
+    assert_eq!(told(&last), [(1, SubscriptionCancelled)]);
+    assert_eq!(world.sizes(shared::ids::ShardId(0)).subscriptions, 0);
+}
+
+/// Device reference 16, point 12: the former owner is told.
+#[test]
+fn the_former_owner_of_a_device_that_is_taken_over_is_told() {
+    let world = World::with(|setup| {
+        setup.shards = 2;
+        setup.cloud.takeover = Takeover::Allow;
+    });
+    let former = world.user_on(shared::ids::ShardId(0));
+    let next = world.user_on(shared::ids::ShardId(1));
+    let device = former.signed_in_device();
+    device.publish(&["/light/1"]);
+    let of_devices = former.subscribed(Target::Devices, &[DevicesUnregistered]);
+    let of_links = former.subscribed(Target::Device(device.id), &[EventType::ResourcesPublished]);
+    let of_next = next.subscribed(Target::Devices, &[EventType::DevicesRegistered]);
+    of_devices.accept_all();
+    of_links.accept_all();
+    of_next.accept_all();
+    let again = world.connect_as(device.id, tests::PKI.product());
+    again.sign_up(&next.token_for(device.id));
+    let all = of_devices.accept_all();
+    assert_eq!(told(&all), [(1, DevicesUnregistered)]);
+    assert_eq!(all[0].2, EventBody::Devices(vec![device.id]));
+    assert_eq!(told(&of_links.accept_all()), [(1, SubscriptionCancelled)]);
+    let theirs = of_next.accept_all();
+    assert_eq!(theirs[0].2, EventBody::Devices(vec![device.id]));
+}
