@@ -27,6 +27,7 @@ use super::control::{News, ToControl};
 use super::driver::{self, Driver};
 use super::files::acceptor;
 use super::handover::Handover;
+use super::heap::Heap;
 use super::machine::Asked;
 use super::mail::{Letter, Outbox};
 use super::random::SystemRandom;
@@ -257,6 +258,7 @@ fn come_up(birth: Birth) -> Result<Option<Rc<RefCell<Driver>>>, StartError> {
         to_control,
         commands: Vec::new(),
         shares: birth.shares,
+        heap: Heap::default(),
         stop_by: None,
     };
     Ok(started.send(Ok(serves)).is_ok().then(|| Rc::new(RefCell::new(driver))))

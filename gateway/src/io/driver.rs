@@ -29,6 +29,7 @@ use super::channels::{Channels, Lost};
 use super::clock::Clock;
 use super::control::{News, Notice, ToControl};
 use super::handover::Handover;
+use super::heap::Heap;
 use super::mail::{Letter, Mail, Outbox};
 use super::store::ShardPort;
 use super::wake::Wake;
@@ -59,6 +60,8 @@ pub struct Driver {
     pub(super) commands: Vec<(ChannelId, CommandEnvelope)>,
     /// Shares of traffic and of handshakes.
     pub(super) shares: (usize, usize),
+    /// What handshakes leave behind in it.
+    pub(super) heap: Heap,
     /// The gateway is stopping: when this shard ends at the latest.
     pub(super) stop_by: Option<Instant>,
 }
@@ -120,12 +123,14 @@ impl Driver {
 
     /// How long nothing is due; none if nothing ever is.
     fn until_deadline(&self) -> Option<Duration> {
-        let deadline = [self.shard.poll_timeout(), self.stop_by].into_iter().flatten().min()?;
+        let deadlines = [self.shard.poll_timeout(), self.heap.due(), self.stop_by];
+        let deadline = deadlines.into_iter().flatten().min()?;
         Some(deadline.since(self.clock.now().instant))
     }
 
     fn handshake(&mut self) -> io::Result<()> {
         let now = self.clock.now();
+        self.heap.used(now.instant);
         self.shard.handle(Input::Handshake, now);
         self.carry_out();
         self.ring.submit()
@@ -189,6 +194,7 @@ impl Driver {
         if self.shard.poll_timeout().is_some_and(|at| at <= now.instant) {
             self.shard.handle(Input::Tick, now);
         }
+        self.heap.tidy(now.instant);
     }
 
     /// Does what the core wants done.

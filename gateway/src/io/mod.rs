@@ -17,6 +17,7 @@ pub mod control;
 pub mod driver;
 mod files;
 pub mod handover;
+pub mod heap;
 pub mod log;
 pub mod machine;
 pub mod mail;
