@@ -143,13 +143,15 @@ impl Common {
 
     fn ring_config(&self) -> shared::ring::Config {
         let ring = &self.config.cores.ring;
-        let entries = Ring::of_each(ring.entries, self.plan.rings);
+        let sockets = self.plan.connections_max.saturating_add(SPARE_SLOTS);
+        let rings = sockets.div_ceil(self.plan.sockets_per_ring);
+        let entries = Ring::of_each(ring.entries, rings);
         shared::ring::Config {
-            sockets: self.plan.connections_max.saturating_add(SPARE_SLOTS),
+            sockets,
             sockets_per_ring: Some(self.plan.sockets_per_ring),
             submission_entries: entries,
             completion_entries: entries * 8,
-            buffers_per_ring: Ring::of_each(ring.receive_buffers.into(), self.plan.rings) as u16,
+            buffers_per_ring: Ring::of_each(ring.receive_buffers.into(), rings) as u16,
             buffer_bytes: ring.receive_buffer_bytes,
             ..Default::default()
         }
