@@ -107,6 +107,7 @@ impl Core {
     /// Works until it is told to stop.
     pub(super) fn run(mut self) -> Result<Stats> {
         loop {
+            self.take_events();
             let now = self.common.clock.now();
             if self.take_commands(now) {
                 break;
@@ -114,7 +115,6 @@ impl Core {
             self.take_configurations(now);
             self.take_plans(now);
             self.take_timers(now);
-            self.take_events();
             self.wiring.live.publish(self.snapshot);
             if self.leaving.is_some_and(|(count, until)| count == 0 || now >= until) {
                 break;

@@ -17,6 +17,7 @@
 //!
 //! ```text
 //! while let Some(event) = ring.next_event() { ... } // bounded as the owner likes
+//! look at whatever a doorbell may announce          // after the events: one of them answers it
 //! ring.wait(until)?;                                // what was requested enters the kernel; sleep
 //! ```
 //!
@@ -31,7 +32,8 @@
 //!   an error is an [`Event::Ended`] first.
 //!
 //! Reading order: [`event`](Event) and `ops` for the words, `table`, `sockets` and `complete` for
-//! the bookkeeping, `kernel` and `rings` for what the kernel sees, then `start` and `wake`.
+//! the bookkeeping, `kernel` and `rings` for what the kernel sees, then `start`, `bell`
+//! and `wake`.
 //! `unsafe` stands in `cell`, `buffers`, `entries`, `kernel` and `trials` only. Its one invariant:
 //! **memory named by an [`ops::Operation`] is kept by `Sockets` until the completion that ends the
 //! request**; a ring that is dropped cancels all requests, waits for them, and leaks that memory if
@@ -39,6 +41,7 @@
 
 mod accept;
 mod address;
+mod bell;
 mod buffers;
 mod cell;
 mod complete;
@@ -74,7 +77,7 @@ use ops::{Kernel, Kind, Operation};
 use rings::Rings;
 use sockets::Sockets;
 use start::Shape;
-use wake::Signal;
+use wake::Wake;
 
 pub use event::{
     Close, ConnectRefused, DescriptorNotSent, DescriptorRefused, Event, ListenerId, Refused,
@@ -92,9 +95,9 @@ pub struct DeviceRing {
     sockets: Sockets,
     /// The buffer behind the last [`Event::Received`].
     lent: Option<(u32, u16)>,
-    signal: Signal,
-    /// Whether the first kernel ring completes a request when the signal is written.
-    signal_watched: bool,
+    wake: Wake,
+    /// Whether the first kernel ring completes a request when the eventfd is written.
+    wake_watched: bool,
     /// The kernel lets only the creating thread submit.
     of_one_thread: PhantomData<*const ()>,
 }
@@ -107,16 +110,16 @@ impl DeviceRing {
     pub fn new(config: Config) -> Result<Self, StartError> {
         let shape = Shape::of(&config, start::descriptor_limit())?;
         let capabilities = start::probe()?;
-        let signal = Signal::new().map_err(|cause| StartError::Io { what: "an eventfd", cause })?;
+        let wake = Wake::new().map_err(|cause| StartError::Io { what: "an eventfd", cause })?;
         let rings = (0..shape.rings)
-            .map(|number| start::open_ring(number, &config, shape, &signal))
+            .map(|number| start::open_ring(number, &config, shape, &wake))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             rings: Rings::new(rings, shape.slots_per_ring),
             sockets: Sockets::new(shape.rings, shape.slots_per_ring, capabilities),
             lent: None,
-            signal,
-            signal_watched: false,
+            wake,
+            wake_watched: false,
             of_one_thread: PhantomData,
         })
     }
@@ -299,8 +302,8 @@ impl DeviceRing {
                 return self.sockets.next_closed().map(|socket| Event::Closed { socket });
             };
             if completion.tag.kind == Kind::Signal {
-                self.signal_watched = false;
-                self.signal.take();
+                self.wake_watched = false;
+                self.wake.answer();
             }
             let ring = completion.ring;
             match self.sockets.complete(completion, &mut self.rings) {
@@ -315,44 +318,38 @@ impl DeviceRing {
         }
     }
 
-    /// Hands what was requested to the kernel, for owners that have more to do. Look at whatever a
-    /// doorbell may announce after it.
+    /// Hands what was requested to the kernel, for owners that have more to do.
     ///
     /// # Errors
     /// None that load could cause: what the kernel cannot take now is handed over later.
     pub fn submit(&mut self) -> io::Result<()> {
         self.queue();
-        let submitted = self.rings.submit();
-        self.signal.silence();
-        submitted
+        self.rings.submit()
     }
 
     /// The eventfd that ends a sleep when it is written: the doorbell of other processes.
     pub fn event_fd(&self) -> BorrowedFd<'_> {
-        self.signal.as_fd()
+        self.wake.as_fd()
     }
 
     /// Wakes the owner from other threads.
     pub fn doorbell(&self) -> Doorbell {
-        self.signal.doorbell()
+        self.wake.doorbell()
     }
 
-    /// Submits, and unless there is something to do sleeps until
-    /// something completes, a doorbell rings, or this time has passed. One system call for a ring
-    /// that needs no second kernel ring. Look at whatever a doorbell may announce after it.
+    /// Submits, and unless there is something to do sleeps until something completes, a doorbell
+    /// rings, or this time has passed. One system call for a ring that needs no second kernel ring.
     ///
     /// # Errors
     /// As [`Self::submit`].
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.queue();
-        if !std::mem::replace(&mut self.signal_watched, true) {
-            let eventfd = self.signal.as_raw_fd();
+        if !std::mem::replace(&mut self.wake_watched, true) {
+            let eventfd = self.wake.as_raw_fd();
             self.rings.push(SocketId::NONE, Operation::Signal { eventfd });
         }
         let timeout = if self.has_more() { Some(Duration::ZERO) } else { timeout };
-        let slept = self.rings.submit_and_wait(timeout);
-        self.signal.silence();
-        slept
+        self.rings.submit_and_wait(timeout)
     }
 
     /// Queues what is due by itself: accepts and receives that wait for room.

@@ -1,5 +1,5 @@
 //! Models of the ring for loom, which runs every interleaving and every value that a weakly ordered
-//! memory may show: `RUSTFLAGS="--cfg loom" cargo test -p shared --release channel`.
+//! memory may show: `RUSTFLAGS="--cfg loom" cargo test -p shared --features ring --release models`.
 #![cfg(loom)]
 
 use std::sync::Arc;
