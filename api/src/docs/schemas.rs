@@ -120,6 +120,19 @@ pub struct OauthError {
     pub error_description: String,
 }
 
+/// Where a resource is.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub struct ResourcePath {
+    /// Device id.
+    #[param(format = "uuid")]
+    pub di: String,
+    /// The rest of a link's `href`. It may have several segments, with slashes between them that are
+    /// not encoded: that is more than OpenAPI can say.
+    #[param(pattern = r"^[^\x00-\x1F\x7F/]*[^\x00-\x1F\x7F/.][^\x00-\x1F\x7F/]*$")]
+    pub href: String,
+}
+
 /// What lists and devices show.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]

@@ -2,6 +2,7 @@
 //! reference 5.3, 5.4), so they stand here.
 
 use super::failures;
+use super::schemas::ResourcePath;
 use crate::subscriptions::{Subscribed, SubscriptionRequest};
 
 /// Creating, reading and ending subscriptions of one level.
@@ -65,13 +66,5 @@ level!(
     "/api/v1/devices/{di}/{href}/subscriptions",
     "/api/v1/devices/{di}/{href}/subscriptions/{id}",
     "a resource",
-    (
-        ("di" = String, Path, format = "uuid", description = "Device id"),
-        (
-            "href" = String,
-            Path,
-            pattern = r"^[^\x00-\x1F\x7F/]*[^\x00-\x1F\x7F/.][^\x00-\x1F\x7F/]*$",
-            description = "The rest of a link's `href`"
-        )
-    )
+    (ResourcePath)
 );

@@ -141,10 +141,15 @@ pub async fn add_secret(app: &App, id: &str) -> Result<Secret, Refusal> {
     Ok(secret)
 }
 
-/// Lets a client do what it is registered for, or nothing.
+/// Lets a client do what it is registered for, or nothing. In the second case its subscriptions end;
+/// where that cannot be said now, asking again says it again.
 pub async fn set_enabled(app: &App, id: &str, enabled: bool) -> Result<(), Refusal> {
     let client = read(app, id).await?;
-    replace(app, ClientRecord { enabled, ..client }).await
+    replace(app, ClientRecord { enabled, ..client }).await?;
+    if !enabled {
+        app.end_client(id).await?;
+    }
+    Ok(())
 }
 
 /// Replaces the authorities of a client's own servers; none when empty.
@@ -154,8 +159,10 @@ pub async fn set_authorities(app: &App, id: &str, authorities: String) -> Result
     replace(app, ClientRecord { authorities, ..client }).await
 }
 
-/// Forgets a client. Its tokens are good for nothing from then on.
+/// Forgets a client. It may do nothing from the first moment, and goes last: as long as it is there,
+/// this can be asked for again.
 pub async fn remove(app: &App, id: &str) -> Result<(), Refusal> {
+    set_enabled(app, id, false).await?;
     let reply = app.ask_registry(RegistryCommand::RemoveClient { id: id.into() }).await?;
     app.oauth.clients.forget(id);
     done(reply)
