@@ -23,17 +23,11 @@ use crate::router::Asked;
 const SECRET_CHARS: std::ops::RangeInclusive<usize> = 32..=256;
 
 /// Which events are wanted, and where.
-#[derive(Deserialize, ToSchema)]
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct SubscriptionRequest {
-    /// Where events are sent to, with https.
-    #[schema(format = "uri", max_length = 2048)]
+struct SubscriptionRequest {
     events_url: String,
-    /// The types of the level that is subscribed to.
-    #[schema(min_items = 1)]
     event_types: Vec<String>,
-    /// What events are signed with.
-    #[schema(min_length = 32, max_length = 256)]
     signing_secret: String,
 }
 

@@ -192,6 +192,7 @@ pub struct ConsentForm {
     /// What shows that the form is ours, as the page has it.
     pub proof: String,
     /// `allow` or `deny`.
+    #[schema(pattern = "^(allow|deny)$")]
     pub decision: String,
 }
 
@@ -199,6 +200,7 @@ pub struct ConsentForm {
 #[derive(ToSchema)]
 pub struct TokenForm {
     /// `authorization_code` or `refresh_token`.
+    #[schema(pattern = "^(authorization_code|refresh_token)$")]
     pub grant_type: String,
     /// With `authorization_code`.
     pub code: Option<String>,
@@ -220,6 +222,7 @@ pub struct TokenForm {
 #[derive(ToSchema)]
 pub struct PresentedForm {
     /// The token.
+    #[schema(min_length = 1)]
     pub token: String,
     /// What kind it is; not needed.
     pub token_type_hint: Option<String>,

@@ -29,16 +29,25 @@ const CONTACT_BYTES_MAX: usize = 200;
 #[serde(deny_unknown_fields)]
 pub struct NewClient {
     /// `client_id`; made up when none.
+    #[schema(pattern = r"^[A-Za-z0-9._~-]{1,128}$")]
     #[serde(default)]
     pub id: Option<String>,
-    /// What users see.
+    /// What users see; at most 100 bytes.
+    #[schema(
+        min_length = 1,
+        pattern = r"^[^\s\x00-\x1f\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?$"
+    )]
     pub name: String,
-    /// Whom operators talk to.
+    /// Whom operators talk to; at most 200 bytes.
     #[serde(default)]
     pub contact: String,
-    /// Where browsers may be sent back to.
+    /// Where browsers may be sent back to: absolute https URIs without user and fragment.
+    #[schema(min_items = 1, max_items = 10)]
     pub redirect_uris: Vec<String>,
     /// What may be asked for, separated by spaces.
+    #[schema(
+        pattern = r"^(r:\*|w:\*|offline_access|mediator)( (r:\*|w:\*|offline_access|mediator))*$"
+    )]
     pub scope: String,
     /// Whether it may introspect all tokens.
     #[serde(default)]

@@ -204,13 +204,18 @@ pub async fn remove_client(
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewUser {
-    /// Under which name they log in.
+    /// Under which name they log in; at most 128 bytes.
+    #[schema(
+        min_length = 1,
+        pattern = r"^[^\s\x00-\x1f\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?$"
+    )]
     name: String,
     /// Who they are to devices that know them already; made up when left out.
     #[schema(value_type = Option<String>, format = "uuid")]
     #[serde(default)]
     uid: Option<UserId>,
-    /// Of at least 8 characters.
+    /// Of at least 8 characters and at most 256 bytes, without control characters.
+    #[schema(pattern = r"^[^\x00-\x1f\x7f-\x9f]{8,}$")]
     password: String,
 }
 
@@ -218,7 +223,8 @@ struct NewUser {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewPassword {
-    /// Of at least 8 characters.
+    /// Of at least 8 characters and at most 256 bytes, without control characters.
+    #[schema(pattern = r"^[^\x00-\x1f\x7f-\x9f]{8,}$")]
     password: String,
 }
 
