@@ -3,8 +3,8 @@
 
 use std::marker::PhantomData;
 
-/// Entries per chunk.
-const CHUNK: usize = 128;
+/// Bytes of a chunk: a size for which allocators have a class, so that nothing is rounded up.
+const CHUNK_BYTES: usize = 16 * 1024;
 
 /// A key of a [`Slab`] of `T`: four bytes, with room for `Option`.
 pub struct Key<T>(std::num::NonZeroU32, PhantomData<fn() -> T>);
@@ -67,6 +67,12 @@ impl<T> Default for Slab<T> {
 }
 
 impl<T> Slab<T> {
+    /// Entries per chunk.
+    const CHUNK: usize = {
+        let fit = CHUNK_BYTES / size_of::<Slot<T>>();
+        if fit == 0 { 1 } else { fit }
+    };
+
     /// Number of entries.
     pub fn len(&self) -> usize {
         self.len
@@ -108,7 +114,7 @@ impl<T> Slab<T> {
     /// The entry, if the key has one.
     pub fn get(&self, key: Key<T>) -> Option<&T> {
         let index = key.index() as usize;
-        match self.chunks.get(index / CHUNK)?.get(index % CHUNK)? {
+        match self.chunks.get(index / Self::CHUNK)?.get(index % Self::CHUNK)? {
             Slot::Used(value) => Some(value),
             Slot::Free { .. } => None,
         }
@@ -131,9 +137,9 @@ impl<T> Slab<T> {
     }
 
     fn grow(&mut self) -> Key<T> {
-        let first = self.chunks.len() * CHUNK;
-        let chunk = (first..first + CHUNK).map(|index| {
-            let next = (index + 1 < first + CHUNK).then(|| Key::new(index + 1));
+        let first = self.chunks.len() * Self::CHUNK;
+        let chunk = (first..first + Self::CHUNK).map(|index| {
+            let next = (index + 1 < first + Self::CHUNK).then(|| Key::new(index + 1));
             Slot::Free { next }
         });
         self.chunks.push(chunk.collect());
@@ -142,7 +148,7 @@ impl<T> Slab<T> {
 
     fn checked_slot_mut(&mut self, key: Key<T>) -> Option<&mut Slot<T>> {
         let index = key.index() as usize;
-        self.chunks.get_mut(index / CHUNK)?.get_mut(index % CHUNK)
+        self.chunks.get_mut(index / Self::CHUNK)?.get_mut(index % Self::CHUNK)
     }
 
     fn slot_mut(&mut self, key: Key<T>) -> &mut Slot<T> {

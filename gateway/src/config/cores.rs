@@ -14,6 +14,9 @@ const BYTES_PER_CONNECTION: u64 = 16 * 1024;
 /// restart within minutes.
 const CONNECTIONS_MAX: u64 = 1 << 20;
 
+/// Slots of a shard beyond its connections: accepts under way, and arrivals from other shards.
+const SPARE_SLOTS: u32 = 1024;
+
 /// What io_uring allows in one table of direct descriptors.
 const SOCKETS_PER_RING_MAX: u64 = 1 << 20;
 
@@ -51,7 +54,8 @@ pub struct Ring {
     pub entries: u32,
     /// Sockets in one ring's table; by default what `RLIMIT_NOFILE` allows.
     pub sockets_per_ring: Option<u32>,
-    /// Rings; by default as many as `connections_max` needs. One is fastest: raise `RLIMIT_NOFILE`.
+    /// Rings; by default as many as `connections_max` and 1024 slots in reserve need. One is fastest:
+    /// raise `RLIMIT_NOFILE`.
     pub rings: Option<u32>,
     /// Receive buffers that all connections of the shard share, a power of two. More takes larger
     /// bursts in one turn.
@@ -131,6 +135,8 @@ pub struct Plan {
     pub connections_max: u32,
     /// Connections of each shard that are not signed in.
     pub not_signed_in_max: u32,
+    /// Sockets of each shard: its connections, and what is in reserve for those that come and go.
+    pub sockets: u32,
     /// Rings of each shard.
     pub rings: u32,
     /// Sockets in the table of each ring.
@@ -159,8 +165,8 @@ impl Cores {
             let fit = memory_bytes / BYTES_PER_CONNECTION / shards as u64;
             fit.clamp(1, CONNECTIONS_MAX) as u32
         });
-        let (rings, sockets_per_ring) =
-            self.ring.tables(connections_max, machine.open_files_max)?;
+        let sockets = connections_max.saturating_add(SPARE_SLOTS);
+        let (rings, sockets_per_ring) = self.ring.tables(sockets, machine.open_files_max)?;
         Ok(Plan {
             cpus: (0..shards).map(|shard| cpus[shard % cpus.len()]).collect(),
             connections_max,
@@ -168,6 +174,7 @@ impl Cores {
                 .not_signed_in_max
                 .unwrap_or((connections_max / 8).max(1024))
                 .min(connections_max),
+            sockets,
             rings,
             sockets_per_ring,
         })
@@ -184,25 +191,26 @@ impl Ring {
         (of_all / rings.next_power_of_two()).max(LEAST_OF_EACH.min(of_all))
     }
 
-    /// Number of rings, and sockets in each, for so many connections.
-    fn tables(&self, connections: u32, open_files_max: u64) -> Result<(u32, u32), Invalid> {
+    /// Number of rings, and sockets in each, for so many of them.
+    fn tables(&self, sockets: u32, open_files_max: u64) -> Result<(u32, u32), Invalid> {
         let allowed = open_files_max.clamp(1, SOCKETS_PER_RING_MAX) as u32;
-        let sockets = match (self.sockets_per_ring, self.rings) {
-            (Some(sockets), _) => sockets,
-            (None, Some(rings)) => connections.div_ceil(rings),
-            (None, None) => connections.min(allowed),
+        let in_each = match (self.sockets_per_ring, self.rings) {
+            (Some(in_each), _) => in_each,
+            (None, Some(rings)) => sockets.div_ceil(rings),
+            (None, None) => sockets.min(allowed),
         };
-        Invalid::unless(sockets <= allowed, "cores.ring.sockets_per_ring", || {
-            format!("{sockets} sockets in one ring, but RLIMIT_NOFILE allows {allowed}: raise it")
+        Invalid::unless(in_each <= allowed, "cores.ring.sockets_per_ring", || {
+            format!("{in_each} sockets in one ring, but RLIMIT_NOFILE allows {allowed}: raise it")
         })?;
-        let rings = self.rings.unwrap_or_else(|| connections.div_ceil(sockets));
-        let room = u64::from(rings) * u64::from(sockets);
-        Invalid::unless(room >= u64::from(connections), "cores.ring.rings", || {
+        let rings = self.rings.unwrap_or_else(|| sockets.div_ceil(in_each));
+        let room = u64::from(rings) * u64::from(in_each);
+        Invalid::unless(room >= u64::from(sockets), "cores.ring.rings", || {
             format!(
-                "{rings} rings of {sockets} sockets are not enough for {connections} connections"
+                "{rings} rings of {in_each} sockets are not enough for {sockets}: \
+                 connections_max, and {SPARE_SLOTS} in reserve"
             )
         })?;
-        Ok((rings, sockets))
+        Ok((rings, in_each))
     }
 }
 

@@ -156,8 +156,9 @@ fn by_default_there_is_a_shard_on_every_core_and_half_the_memory_is_for_connecti
             cpus: vec![0, 1, 2, 3],
             connections_max: 131_072,
             not_signed_in_max: 16_384,
+            sockets: 132_096,
             rings: 1,
-            sockets_per_ring: 131_072,
+            sockets_per_ring: 132_096,
         }
     );
 }
@@ -167,6 +168,10 @@ fn a_low_limit_of_open_files_is_met_by_more_rings() {
     let cores = Cores { connections_max: Some(50_000), ..Cores::default() };
     let plan = cores.plan(&Machine { open_files_max: 20_000, ..machine() }).unwrap();
     assert_eq!((plan.rings, plan.sockets_per_ring), (3, 20_000));
+
+    let cores = Cores { connections_max: Some(19_000), ..Cores::default() };
+    let plan = cores.plan(&Machine { open_files_max: 20_000, ..machine() }).unwrap();
+    assert_eq!(plan.rings, 2, "the slots in reserve need one too");
 }
 
 #[test]
@@ -180,7 +185,7 @@ fn a_plan_that_the_machine_cannot_hold_names_the_key() {
     assert_eq!(cores.plan(&few_files).unwrap_err().key, "cores.ring.sockets_per_ring");
 
     let ring = Ring { sockets_per_ring: Some(10), rings: Some(2), ..Ring::default() };
-    let cores = Cores { ring, connections_max: Some(21), ..Cores::default() };
+    let cores = Cores { ring, connections_max: Some(1), ..Cores::default() };
     assert_eq!(cores.plan(&machine()).unwrap_err().key, "cores.ring.rings");
 }
 
@@ -190,7 +195,6 @@ fn more_shards_than_cores_share_them_in_turn() {
     assert_eq!(cores.plan(&machine()).unwrap().cpus, [2, 1, 2]);
 }
 
-/// Whatever the machine: there is room for every connection, and no table is too large.
 #[test]
 fn what_a_shard_has_is_shared_out_to_its_rings() {
     assert_eq!(Ring::of_each(2048, 1), 2048);
@@ -200,6 +204,7 @@ fn what_a_shard_has_is_shared_out_to_its_rings() {
     assert_eq!(Ring::of_each(64, 25), 64);
 }
 
+/// Whatever the machine: there is room for every connection, and no table is too large.
 #[test]
 fn rings_always_have_room_for_all_connections() {
     for open_files_max in [1, 1024, 20_000, 1 << 20, u64::MAX] {
@@ -207,7 +212,7 @@ fn rings_always_have_room_for_all_connections() {
             let machine = Machine { open_files_max, memory_bytes, ..machine() };
             let plan = Cores::default().plan(&machine).unwrap();
             let room = u64::from(plan.rings) * u64::from(plan.sockets_per_ring);
-            assert!(room >= u64::from(plan.connections_max), "{machine:?} {plan:?}");
+            assert!(room >= u64::from(plan.sockets), "{machine:?} {plan:?}");
             assert!(u64::from(plan.sockets_per_ring) <= open_files_max, "{machine:?} {plan:?}");
             assert!((1..=plan.connections_max).contains(&plan.not_signed_in_max), "{plan:?}");
         }

@@ -2,7 +2,8 @@
 
 use super::{Connection, ConnectionId};
 
-const CHUNK: usize = 64;
+/// As many as fill 32 KiB: a size for which allocators have a class, so that nothing is rounded up.
+const CHUNK: usize = 32 * 1024 / size_of::<Option<Connection>>();
 
 /// A table that grows by chunks as slots are used.
 #[derive(Default)]

@@ -43,9 +43,6 @@ use crate::store::StoreKey;
 /// Accepts that each shard keeps under way per listening address.
 const ACCEPTS: u16 = 64;
 
-/// Slots beyond the connections: accepts under way, and arrivals from other shards.
-const SPARE_SLOTS: u32 = 1024;
-
 /// What all shards are made of.
 pub(super) struct Common {
     pub(super) config: Config,
@@ -142,16 +139,14 @@ impl Common {
     }
 
     fn ring_config(&self) -> shared::ring::Config {
-        let ring = &self.config.cores.ring;
-        let sockets = self.plan.connections_max.saturating_add(SPARE_SLOTS);
-        let rings = sockets.div_ceil(self.plan.sockets_per_ring);
-        let entries = Ring::of_each(ring.entries, rings);
+        let (ring, plan) = (&self.config.cores.ring, &self.plan);
+        let entries = Ring::of_each(ring.entries, plan.rings);
         shared::ring::Config {
-            sockets,
-            sockets_per_ring: Some(self.plan.sockets_per_ring),
+            sockets: plan.sockets,
+            sockets_per_ring: Some(plan.sockets_per_ring),
             submission_entries: entries,
             completion_entries: entries * 8,
-            buffers_per_ring: Ring::of_each(ring.receive_buffers.into(), rings) as u16,
+            buffers_per_ring: Ring::of_each(ring.receive_buffers.into(), plan.rings) as u16,
             buffer_bytes: ring.receive_buffer_bytes,
             ..Default::default()
         }

@@ -1,41 +1,51 @@
 //! What handshakes leave behind goes back to the system.
 //!
-//! A handshake takes tens of kilobytes for a moment; a storm of them leaves pages that the allocator
-//! keeps for the next one, many times what the connections need that came of it.
-#![expect(unsafe_code, reason = "the allocator's own function has no safe wrapper")]
+//! A handshake takes tens of kilobytes for a moment; a storm of them leaves pages that allocators keep
+//! for the next one, many times what the connections need that came of it. There are two: mimalloc for
+//! what is written in Rust, and the C library's for the cryptography.
+#![expect(unsafe_code, reason = "the allocators' own functions have no safe wrappers")]
 
 use std::time::Duration;
 
 use shared::time::Instant;
 
-/// How long after a handshake the heap of the thread is looked through: not so often that it costs
-/// anything while devices come all the time.
-const AFTER: Duration = Duration::from_secs(2);
+/// The heap of the thread is looked through when so long no handshake came: in a storm what is free is
+/// needed again at once.
+const CALM: Duration = Duration::from_secs(2);
+
+/// So long after the first handshake it is looked through even if they never end.
+const AT_LATEST: Duration = Duration::from_secs(30);
 
 /// When the heap of this thread has something to give back.
 #[derive(Default)]
 pub struct Heap {
-    due: Option<Instant>,
+    /// The first and the last step of a handshake since it last gave something back.
+    used: Option<(Instant, Instant)>,
 }
 
 impl Heap {
     /// A step of a handshake was taken.
     pub fn used(&mut self, now: Instant) {
-        self.due.get_or_insert(now + AFTER);
+        self.used.get_or_insert((now, now)).1 = now;
     }
 
     /// When to tidy up.
     pub fn due(&self) -> Option<Instant> {
-        self.due
+        self.used.map(|(first, last)| (last + CALM).min(first + AT_LATEST))
     }
 
     /// Gives back what is free, if it is time.
     pub fn tidy(&mut self, now: Instant) {
-        if self.due.is_some_and(|due| due <= now) {
-            self.due = None;
+        if self.due().is_some_and(|due| due <= now) {
+            self.used = None;
             // SAFETY: it frees no memory that is in use, and may be called at any time by any thread;
             // `main` makes mimalloc the allocator of this process, and where it is not, its heap is empty.
             unsafe { libmimalloc_sys::mi_collect(true) };
+            #[cfg(target_env = "gnu")]
+            // SAFETY: as above; it locks the heap of one thread after the other for itself.
+            unsafe {
+                libc::malloc_trim(0);
+            }
         }
     }
 }

@@ -4,8 +4,9 @@
 //! mapping: │ ring of entries │ buffer 0 │ buffer 1 │ ...
 //! ```
 //!
-//! A buffer belongs to the kernel, or to the completion that names it and then to whoever reads it,
-//! until it is given back. Pages are touched only when the kernel first uses them.
+//! A buffer is held by the kernel, or belongs to the completion that names it and then to whoever reads
+//! it, until it is given back; those that the kernel is not to hold for now are spare. Pages are touched
+//! only when the kernel first uses them.
 #![expect(unsafe_code, reason = "memory shared with the kernel")]
 
 use std::io;
@@ -17,6 +18,7 @@ use io_uring::types::BufRingEntry;
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
 use super::entries::BUFFERS;
+use super::window::Window;
 
 /// The first buffer begins at a multiple of this, so that none of them straddles pages needlessly.
 const ALIGNMENT: usize = 4096;
@@ -28,16 +30,21 @@ pub(super) struct Buffers {
     first: usize,
     count: u16,
     buffer_bytes: u32,
-    /// Counts buffers ever given; the kernel reads it modulo `count`.
+    /// Counts buffers ever given to the kernel, which reads it modulo `count`.
     tail: u16,
-    /// Buffers not named by a completion that was seen.
-    free: u32,
+    /// Buffers that the kernel holds: given to it, and not named by a completion that was seen.
+    held: u16,
+    /// How many it is to hold.
+    window: Window,
+    /// Buffers that it is not to hold; the last one was in use last.
+    spare: Vec<u16>,
     /// One bit per buffer that is out: a second return would corrupt somebody's bytes.
     out: Box<[u64]>,
 }
 
 impl Buffers {
-    /// Maps this many buffers, a power of two up to 32 768, and gives them to the kernel ring.
+    /// Maps this many buffers, a power of two up to 32 768, and gives the first of them to the kernel
+    /// ring.
     pub(super) fn register(uring: &IoUring, count: u16, buffer_bytes: u32) -> io::Result<Self> {
         debug_assert!(count.is_power_of_two() && count <= 1 << 15);
         let entries_bytes = usize::from(count) * size_of::<BufRingEntry>();
@@ -53,9 +60,18 @@ impl Buffers {
             )?
         };
         let mapping = NonNull::new(mapping.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        let out = vec![u64::MAX; usize::from(count).div_ceil(64)].into_boxed_slice();
-        let mut buffers =
-            Self { mapping, mapping_bytes, first, count, buffer_bytes, tail: 0, free: 0, out };
+        let mut buffers = Self {
+            mapping,
+            mapping_bytes,
+            first,
+            count,
+            buffer_bytes,
+            tail: 0,
+            held: 0,
+            window: Window::new(count),
+            spare: (0..count).rev().collect(),
+            out: vec![0; usize::from(count).div_ceil(64)].into_boxed_slice(),
+        };
         // SAFETY: the mapping begins with room for `count` entries and outlives the registration:
         // `unregister` comes before `drop` unmaps it, or the mapping is leaked with the ring.
         unsafe {
@@ -66,7 +82,7 @@ impl Buffers {
                 0,
             )?;
         }
-        (0..count).for_each(|buffer| buffers.give_back(buffer));
+        buffers.fill_window();
         Ok(buffers)
     }
 
@@ -75,9 +91,20 @@ impl Buffers {
         uring.submitter().unregister_buf_ring(BUFFERS)
     }
 
-    /// Buffers that no completion seen so far has named.
-    pub(super) fn free(&self) -> u32 {
-        self.free
+    /// Buffers that the kernel holds, as far as completions were seen.
+    pub(super) fn held(&self) -> u32 {
+        self.held.into()
+    }
+
+    /// The kernel is about to be entered.
+    pub(super) fn turn(&mut self) {
+        self.window.turn();
+        self.fill_window();
+    }
+
+    /// A receive found no buffer.
+    pub(super) fn ran_out(&mut self) {
+        self.window.ran_out();
     }
 
     /// Notes that a completion names this buffer.
@@ -85,7 +112,8 @@ impl Buffers {
         let (word, bit) = self.bit(buffer);
         debug_assert_eq!(self.out[word] & bit, 0, "the kernel uses a buffer it was given");
         self.out[word] |= bit;
-        self.free -= 1;
+        self.held -= 1;
+        self.window.filled();
     }
 
     /// The first bytes of a buffer that a completion named.
@@ -103,17 +131,35 @@ impl Buffers {
         unsafe { std::slice::from_raw_parts_mut(self.mapping.as_ptr().add(at), len) }
     }
 
-    /// Gives a buffer to the kernel.
+    /// Takes back a buffer that was read.
     pub(super) fn give_back(&mut self, buffer: u16) {
         let (word, bit) = self.bit(buffer);
         assert!(self.out[word] & bit != 0, "a buffer is given back once");
         self.out[word] &= !bit;
-        self.free += 1;
+        if self.held < self.window.size() {
+            self.hand_over(buffer);
+        } else {
+            self.spare.push(buffer);
+        }
+    }
+
+    fn fill_window(&mut self) {
+        while self.held < self.window.size()
+            && let Some(buffer) = self.spare.pop()
+        {
+            self.hand_over(buffer);
+        }
+    }
+
+    /// Gives a buffer to the kernel that is neither out nor held.
+    fn hand_over(&mut self, buffer: u16) {
+        self.held += 1;
         let at = self.first + usize::from(buffer) * self.buffer_bytes as usize;
         let place = usize::from(self.tail & (self.count - 1));
         let entries = self.mapping.as_ptr().cast::<BufRingEntry>();
         // SAFETY: `place < count`, so the entry lies within the first part of the mapping, which is
-        // page-aligned. The kernel does not read it before the tail says so. The tail is the last
+        // page-aligned. The kernel holds fewer than `count` buffers, each is somewhere once, so it has
+        // read what stood in this place; it does not read it again before the tail says so. The tail is the last
         // field of the first entry, which the setters below do not touch; it is accessed
         // atomically from both sides. No reference to the whole entry is formed but for the calls.
         unsafe {

@@ -51,7 +51,7 @@ impl KernelRing {
     }
 
     pub(super) fn buffers_free(&self) -> u32 {
-        self.buffers.free()
+        self.buffers.held()
     }
 
     /// A descriptor of the ring that any thread may send to, for as long as it is kept.
@@ -143,6 +143,7 @@ impl KernelRing {
     /// # Errors
     /// None that comes from load: what the kernel can't take now stays queued.
     pub(super) fn enter(&mut self) -> io::Result<()> {
+        self.buffers.turn();
         for _ in 0..TRIES {
             self.place_backlog();
             match self.uring.submitter().submit() {
@@ -162,6 +163,7 @@ impl KernelRing {
     /// Hands the queued requests to the kernel, and sleeps there until there is a completion or this
     /// time has passed.
     pub(super) fn enter_and_wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        self.buffers.turn();
         self.place_backlog();
         if !self.backlog.is_empty() {
             return self.enter();
@@ -189,6 +191,9 @@ impl KernelRing {
                 debug_assert!(false, "user data that was never encoded");
                 continue;
             };
+            if entry.result() == -libc::ENOBUFS {
+                self.buffers.ran_out();
+            }
             let more = cqueue::more(entry.flags());
             let buffer = cqueue::buffer_select(entry.flags());
             if let Some(buffer) = buffer {

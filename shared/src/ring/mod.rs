@@ -32,8 +32,8 @@
 //!   an error is an [`Event::Ended`] first.
 //!
 //! Reading order: [`event`](Event) and `ops` for the words, `table`, `sockets` and `complete` for
-//! the bookkeeping, `kernel` and `rings` for what the kernel sees, then `start`, `bell`
-//! and `wake`.
+//! the bookkeeping, `kernel` and `rings` for what the kernel sees, `window` and `buffers` for the memory
+//! of receives, then `start`, `bell` and `wake`.
 //! `unsafe` stands in `cell`, `buffers`, `entries`, `kernel` and `trials` only. Its one invariant:
 //! **memory named by an [`ops::Operation`] is kept by `Sockets` until the completion that ends the
 //! request**; a ring that is dropped cancels all requests, waits for them, and leaks that memory if
@@ -62,6 +62,7 @@ mod table;
 mod tests;
 mod trials;
 mod wake;
+mod window;
 
 use std::io;
 use std::marker::PhantomData;
