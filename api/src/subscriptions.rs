@@ -15,6 +15,7 @@ use shared::secret::Secret;
 use utoipa::ToSchema;
 
 use crate::app::unexpected_reply;
+use crate::body::parse_object;
 use crate::problem::{Intent, Problem};
 use crate::representation::{self, MediaType, negotiate};
 use crate::router::Asked;
@@ -52,7 +53,7 @@ pub async fn subscribe(asked: Asked, target: Target, body: Body) -> Result<Respo
         MediaType::Cbor => BodyFormat::Cbor,
     };
     let body = asked.read(body).await?;
-    let request: SubscriptionRequest = serde_json::from_slice(&body).map_err(|_| {
+    let request: SubscriptionRequest = parse_object(&body).ok_or_else(|| {
         let wanted = "the body is not {\"eventsUrl\": \"…\", \"eventTypes\": [\"…\"], \"signingSecret\": \"…\"}";
         Problem::bad_request(wanted)
     })?;

@@ -30,6 +30,7 @@ use super::clients::{ClientView, NewClient};
 use super::users::{Deletion, UserView};
 use super::{Refusal, clients, users};
 use crate::app::App;
+use crate::body::parse_object;
 use crate::docs::failures;
 use crate::oauth::error::json;
 use crate::problem::Problem;
@@ -88,8 +89,8 @@ async fn read<T: DeserializeOwned>(app: &App, request: Request) -> Result<T, Pro
     }
     let body = router::read_body(app, &parts, body).await?;
     // What serde says of a body may repeat a password.
-    serde_json::from_slice(&body)
-        .map_err(|_| Problem::bad_request("the body is not the JSON object that is described"))
+    parse_object(&body)
+        .ok_or_else(|| Problem::bad_request("the body is not the JSON object that is described"))
 }
 
 /// A client that was registered.

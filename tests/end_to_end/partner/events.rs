@@ -207,6 +207,8 @@ fn a_subscription_that_is_not_as_it_should_be_is_refused() {
     rest.post(path).token(&token).body("text/plain", good.to_string()).send().is_problem(415);
     rest.post(path).token(&token).body("", good.to_string()).send().is_problem(415);
     let resource = format!("/{}/light/1", light(&cloud));
+    let values = json!([good["eventsUrl"], good["eventTypes"], good["signingSecret"]]);
+    post(&values).is_problem(400);
     for (level, of_another) in [
         ("", "resource_contentchanged"),
         (&*format!("/{}", light(&cloud)), "devices_online"),
