@@ -23,10 +23,10 @@ use benches::servers::Server;
 use clap::{Parser, ValueEnum};
 
 /// How long freed memory may take to go back to the system.
-const SETTLE: Duration = Duration::from_secs(10);
+const SETTLE: Duration = Duration::from_secs(15);
 
-/// Between two looks.
-const LOOK: Duration = Duration::from_millis(500);
+/// Between two looks: longer than a server waits before it gives memory back.
+const LOOK: Duration = Duration::from_secs(3);
 
 /// Caches whose objects live on after their connection.
 const LEFT_BEHIND: [&str; 2] = ["tw_sock_TCP", "request_sock_TCP"];

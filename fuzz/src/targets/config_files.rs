@@ -1,8 +1,8 @@
 //! The configuration files of both programs: any text is a configuration or says which key is wrong.
 //!
 //! They come from the operator, but a wrong one must say so. Theirs is the one bound of memory that is
-//! looser: the parser keeps spans and a table for every key, and the typed configuration has a size of
-//! its own.
+//! looser: the parser keeps spans and a table for every key and an error for every mistake, and the typed
+//! configuration has a size of its own.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use shared::config::parse;
 
 use crate::bounded_with;
 
-const PER_BYTE: usize = 128;
+const PER_BYTE: usize = 1024;
 const CONFIGURATION_BYTES: usize = 64 * 1024;
 
 /// One input.
