@@ -42,11 +42,29 @@ pub enum Bug {
     LinkObserversAreKept,
     /// A device whose connection ends stays online.
     DevicesStayOnline,
+    /// Subscribers are told of the devices of all users.
+    ForeignSubscribersAreTold,
+    /// Notifications are handed out and not written.
+    EventsAreNotWritten,
+    /// It is not written how many notifications have been dealt with.
+    NumbersAreNotWritten,
+    /// A notification whose delivery has failed is not tried again.
+    FailedEventsAreDropped,
+    /// Subscribers are not told of links that are gone.
+    UnpublishedLinksAreNotTold,
+    /// After a start subscribers are not told who has gone.
+    LostDevicesAreNotTold,
+    /// Commands under a grant that has ended are carried out.
+    RevokedGrantsAreGood,
+    /// A code is good as often as it is presented.
+    CodesAreGoodTwice,
+    /// Whoever asks for a later block of an answer gets what is in the first.
+    LaterBlocksAreTheFirst,
 }
 
 impl Bug {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 27] = [
         Self::ForeignDevicesAnswer,
         Self::ForeignDevicesAreCommanded,
         Self::LinksAreNotWritten,
@@ -65,6 +83,15 @@ impl Bug {
         Self::ClaimsAreKept,
         Self::LinkObserversAreKept,
         Self::DevicesStayOnline,
+        Self::ForeignSubscribersAreTold,
+        Self::EventsAreNotWritten,
+        Self::NumbersAreNotWritten,
+        Self::FailedEventsAreDropped,
+        Self::UnpublishedLinksAreNotTold,
+        Self::LostDevicesAreNotTold,
+        Self::RevokedGrantsAreGood,
+        Self::CodesAreGoodTwice,
+        Self::LaterBlocksAreTheFirst,
     ];
 }
 

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use gateway::connection::ConnectionId;
 use gateway::shard::{ChannelId, PeerMessage};
+use shared::channel::events::{Delivery, Outcome};
 use shared::channel::message::{CommandEnvelope, ReplyEnvelope};
 use shared::coap::{Code, Token};
-use shared::ids::ShardId;
+use shared::ids::{ShardId, SubscriptionId, UserId};
 use shared::time::Instant;
 
 /// Names a link for as long as the simulation runs.
@@ -43,12 +44,18 @@ pub(super) enum Event {
     Command { epoch: u64, channel: ChannelId, envelope: Box<CommandEnvelope> },
     /// A reply reaches its `api` process.
     Reply { channel: ChannelId, envelope: Box<ReplyEnvelope> },
+    /// A notification reaches its `api` process, which makes an attempt.
+    Delivery { channel: ChannelId, delivery: Box<Delivery> },
+    /// An attempt has ended.
+    Attempted { channel: ChannelId, attempt: Attempt },
     /// The gateway begins to stop; it is killed at the end.
     Stop,
     /// The gateway is killed.
     Crash,
     /// The gateway starts.
     Start,
+    /// The wall clock is set.
+    ClockStep,
     /// Nothing new begins from now on, and nothing goes wrong.
     Calm,
     /// Everybody is back, and looks at everything once more.
@@ -59,6 +66,15 @@ pub(super) enum Event {
     Compare,
     /// Nothing is left.
     Rest,
+}
+
+/// An attempt to deliver a notification, and how it ended.
+#[derive(Clone, Copy)]
+pub(super) struct Attempt {
+    pub(super) user: UserId,
+    pub(super) id: SubscriptionId,
+    pub(super) number: u64,
+    pub(super) outcome: Outcome,
 }
 
 /// An answer that a device has put off: what it says is what is so when it is sent.

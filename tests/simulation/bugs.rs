@@ -12,12 +12,20 @@ const SEEDS_MAX: u64 = 1000;
 /// Which invariant a bug is made to break.
 pub fn breaks(bug: Bug) -> Invariant {
     match bug {
-        Bug::ForeignDevicesAnswer | Bug::ForeignDevicesAreCommanded => Invariant::Isolation,
-        Bug::LinksAreNotWritten | Bug::AccountsAreNotWritten => Invariant::CommitFirst,
-        Bug::LinksAreNotLoaded => Invariant::Durability,
-        Bug::TimeoutsAreSilent | Bug::AnswersComeTwice | Bug::RequestsGoTwice => {
-            Invariant::AnsweredOnce
+        Bug::ForeignDevicesAnswer
+        | Bug::ForeignDevicesAreCommanded
+        | Bug::ForeignSubscribersAreTold => Invariant::Isolation,
+        Bug::LinksAreNotWritten | Bug::AccountsAreNotWritten | Bug::EventsAreNotWritten => {
+            Invariant::CommitFirst
         }
+        Bug::NumbersAreNotWritten | Bug::FailedEventsAreDropped => Invariant::EventsInOrder,
+        Bug::UnpublishedLinksAreNotTold | Bug::LostDevicesAreNotTold => Invariant::EventsComplete,
+        Bug::RevokedGrantsAreGood | Bug::CodesAreGoodTwice => Invariant::Revocation,
+        Bug::LinksAreNotLoaded => Invariant::Durability,
+        Bug::TimeoutsAreSilent
+        | Bug::AnswersComeTwice
+        | Bug::RequestsGoTwice
+        | Bug::LaterBlocksAreTheFirst => Invariant::AnsweredOnce,
         Bug::ClaimsDoNotEvict => Invariant::OneOwner,
         Bug::RefreshesCannotBeRepeated | Bug::SignUpsCannotBeRepeated => Invariant::NoLockout,
         Bug::LinksComeBeforeTheirCommit | Bug::TokensComeBeforeTheirCommit => {

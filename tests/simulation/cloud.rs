@@ -223,8 +223,8 @@ impl Simulation {
                     self.enter_commit();
                 }
                 Output::Reply { channel, envelope } => self.replied(channel, envelope),
-                // Nobody is subscribed here.
-                Output::Delivery { .. } | Output::SubscriptionEnded { .. } => {}
+                Output::Delivery { channel, delivery } => self.handed_out(channel, delivery),
+                Output::SubscriptionEnded { id, why } => self.judge_subscription_end(id, why),
                 Output::Acknowledge { .. }
                 | Output::TlsFailed { .. }
                 | Output::KeyChanged { .. } => {}
@@ -360,7 +360,11 @@ impl Simulation {
         self.feed(node, Input::MovedIn { connection, state });
     }
 
+    /// A command is read, if its process is still there: from the ring of one that is gone nothing is.
     pub(super) fn deliver_command(&mut self, channel: ChannelId, envelope: CommandEnvelope) {
+        if !self.is_channel_open(channel) {
+            return;
+        }
         let node = match envelope.subject {
             shared::channel::message::Subject::User { user, .. } => self.cloud.shard_of_user(user),
             shared::channel::message::Subject::Partition(partition) => {

@@ -110,6 +110,7 @@ fn one(plan: &Plan, arguments: &Arguments) -> bool {
     let since = Instant::now();
     let outcome = if arguments.trace { simulate_traced(plan) } else { simulate(plan) };
     println!("{:.1} s: {}", since.elapsed().as_secs_f64(), outcome.counts);
+    println!("{}", outcome.counts.answers());
     println!("digest {:016x}", outcome.digest);
     let Some(violation) = outcome.violation else { return true };
     println!("FAILED {violation}");
@@ -143,6 +144,7 @@ fn many(arguments: &Arguments) -> bool {
         }
     }
     println!("{:.1} s: {total}; {failed} failed", since.elapsed().as_secs_f64());
+    println!("{}", total.answers());
     failed == 0
 }
 

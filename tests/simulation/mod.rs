@@ -5,6 +5,7 @@
 //!                                │
 //!   agenda ── what happens when ─┤  network   links: cut, delayed, split, not read; every link tapped
 //!                                │  cloud     shards of the real core, mail and moves between them
+//!                                │  clock     the wall clock, which is set now and then
 //!                                │  disk      commits: delayed, refused, stored or lost in a crash
 //!                                │  peer      devices and clients      partner    `api` processes
 //!                                └─ model     what must be so: records, facts, answers, rest
@@ -15,12 +16,13 @@
 //! core, record layer included. Every message of the cloud is read at the moment in which it leaves
 //! the core, so "not before the commit" means exactly that.
 //!
-//! Reading order: [`plan`], `agenda`, `run`, `network`, `cloud`, `disk`, `peer`, `partner`, `model`,
+//! Reading order: [`plan`], `agenda`, `run`, `clock`, `network`, `cloud`, `disk`, `peer`, `partner`, `model`,
 //! [`verdict`]; then [`shrink`], [`crowd`] and, in builds that have some, `bugs`.
 
 mod agenda;
 #[cfg(feature = "seeded-bugs")]
 pub mod bugs;
+mod clock;
 mod cloud;
 pub mod crowd;
 mod dice;

@@ -64,8 +64,10 @@ pub(super) struct Link {
     pub(super) cut: bool,
     /// The peer has left it, or knows that it is gone.
     pub(super) left: bool,
-    /// The cloud has answered that the peer is signed in.
-    pub(super) signed_in: bool,
+    /// When the cloud has answered that the peer is signed in.
+    pub(super) signed_in: Option<Instant>,
+    /// When the cloud has closed it.
+    pub(super) closed: Option<Instant>,
     /// The peer has said what nobody understands: what is answered to it is for nobody either.
     pub(super) babbles: bool,
     /// The account whose tokens were given out on it.
@@ -126,7 +128,8 @@ impl Simulation {
             reads_from: self.instant,
             cut: false,
             left: false,
-            signed_in: false,
+            signed_in: None,
+            closed: None,
             babbles: false,
             seed: None,
             asked: BTreeMap::new(),
@@ -321,6 +324,7 @@ impl Simulation {
         };
         let link = socket.station;
         self.links[link].place = None;
+        self.links[link].closed = Some(self.instant);
         let at = self.soon().max(self.links[link].to_peer);
         self.enter(at, Event::CloudGone { link });
         if let Some((bytes, _)) = socket.sending {
@@ -366,6 +370,7 @@ impl Simulation {
             if self.links[link].place.take().is_none() {
                 continue;
             }
+            self.links[link].closed = Some(self.instant);
             if self.dice.below(2) == 0 {
                 self.links[link].cut = true;
             }

@@ -28,11 +28,16 @@ pub enum Fault {
     Nonsense,
     /// A device changes hands.
     Sale,
+    /// The receiver of notifications fails, does not want them, or gets them while its `api` process
+    /// thinks that it has failed.
+    BadReceiver,
+    /// Somebody sets the wall clock, forward or back.
+    ClockStep,
 }
 
 impl Fault {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Cut,
         Self::Split,
         Self::Stall,
@@ -43,6 +48,8 @@ impl Fault {
         Self::BadDevice,
         Self::Nonsense,
         Self::Sale,
+        Self::BadReceiver,
+        Self::ClockStep,
     ];
 
     /// How the command line spells it.
@@ -58,6 +65,8 @@ impl Fault {
             Self::BadDevice => "bad-device",
             Self::Nonsense => "nonsense",
             Self::Sale => "sale",
+            Self::BadReceiver => "bad-receiver",
+            Self::ClockStep => "clock-step",
         }
     }
 
@@ -74,6 +83,8 @@ impl Fault {
             Self::BadDevice => 60,
             Self::Nonsense => 8,
             Self::Sale => 8,
+            Self::BadReceiver => 100,
+            Self::ClockStep => 1000,
         }
     }
 }

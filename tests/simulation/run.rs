@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use gateway::config::{Limits, Timers};
 use shared::ids::{DeviceId, UserId};
-use shared::time::{Instant, Now, UnixTime};
+use shared::time::{Instant, Now};
 
 use super::agenda::{Agenda, Event};
-use super::cloud::{Cloud, UNIX_AT_START};
+use super::clock::{CLOCK_STEPS_MAX, WallClock};
+use super::cloud::Cloud;
 use super::dice::Dice;
 use super::model::Model;
 use super::network::Link;
@@ -53,6 +54,7 @@ pub struct Simulation {
     pub(super) trace: Trace,
     agenda: Agenda,
     pub(super) instant: Instant,
+    pub(super) clock: WallClock,
     /// Inputs of shards so far.
     pub(super) step: u64,
     /// Shards are swept after so many steps.
@@ -75,6 +77,8 @@ pub struct Simulation {
     pub(super) audited: BTreeSet<usize>,
     /// The step at which the last changes were over.
     pub(super) settled: u64,
+    /// When that was.
+    pub(super) settled_at: Instant,
     violation: Option<Violation>,
 }
 
@@ -112,7 +116,8 @@ impl Simulation {
             let di = twin.map(|twin| twin.di);
             let (id, user) = (DeviceId::from_random(dice.bytes()), dice.below(plan.users));
             let di = di.filter(|di| !peers.iter().any(|peer| peer.di == *di && peer.user == user));
-            peers.push(Peer::new(di.unwrap_or(id), user, dice.below(3) == 0));
+            let (proves_id, takes_blocks) = (dice.below(3) == 0, dice.below(3) == 0);
+            peers.push(Peer::new(di.unwrap_or(id), user, proves_id, takes_blocks));
         }
         Self {
             limits: Limits::default(),
@@ -121,6 +126,7 @@ impl Simulation {
             trace: Trace::new(printed),
             agenda: Agenda::default(),
             instant: Instant::START,
+            clock: WallClock::default(),
             step: 0,
             sweep_every: plan.peers as u64 / 20 + 1,
             cloud: Cloud::new(plan.shards),
@@ -136,14 +142,14 @@ impl Simulation {
             season: Season::Storm,
             audited: BTreeSet::new(),
             settled: 0,
+            settled_at: Instant::START,
             violation: None,
             plan,
         }
     }
 
     pub(super) fn now(&self) -> Now {
-        let secs = self.instant.as_nanos() / 1_000_000_000;
-        Now { instant: self.instant, unix: UnixTime(UNIX_AT_START.0 + secs) }
+        Now { instant: self.instant, unix: self.clock.unix(self.instant) }
     }
 
     /// How often a fault happens now, in a thousand.
@@ -217,6 +223,12 @@ impl Simulation {
                 self.enter(Instant::START + at, event);
             }
         }
+        if self.plan.rate(Fault::ClockStep) > 0 {
+            for _ in 0..self.dice.between(1, CLOCK_STEPS_MAX) {
+                let at = self.dice.time(Duration::ZERO, self.plan.span);
+                self.enter(Instant::START + at, Event::ClockStep);
+            }
+        }
         self.enter(Instant::START + self.plan.span, Event::Calm);
     }
 
@@ -247,6 +259,8 @@ impl Simulation {
                 self.deliver_command(channel, *envelope);
             }
             Event::Reply { channel, envelope } => self.hear_reply(channel, *envelope),
+            Event::Delivery { channel, delivery } => self.attempt(channel, &delivery),
+            Event::Attempted { channel, attempt } => self.report(channel, attempt),
             Event::Stop if self.cloud.is_up() && self.season == Season::Storm => self.stop(),
             Event::Crash
                 if self.cloud.is_up() && (self.season == Season::Storm || self.cloud.stopping) =>
@@ -256,12 +270,13 @@ impl Simulation {
                 self.enter(self.instant + down, Event::Start);
             }
             Event::Start if !self.cloud.is_up() => self.start(),
+            Event::ClockStep if self.season == Season::Storm => self.set_clock(),
             Event::Calm => self.calm(),
             Event::Return => {
                 self.check_return();
                 self.season = Season::Audit;
             }
-            Event::Settle => self.settled = self.step,
+            Event::Settle => (self.settled, self.settled_at) = (self.step, self.instant),
             Event::Compare => {
                 self.check_latest();
                 self.all_leave();

@@ -1,6 +1,9 @@
 //! How a simulation ends.
 
+use std::collections::BTreeMap;
 use std::fmt;
+
+use shared::coap::Code;
 
 /// What must always be so.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -20,6 +23,14 @@ pub enum Invariant {
     CommitFirst,
     /// Whoever observes has the latest state in the end, and never an older one after a newer one.
     LatestState,
+    /// The notifications of a subscription come in their order, with numbers that have no gaps, and what
+    /// comes again is the same under the same number.
+    EventsInOrder,
+    /// Subscribers are told of everything that is stored, once for each number, and know the present in
+    /// the end; no subscription ends without a reason.
+    EventsComplete,
+    /// Nothing is done under a grant that has ended, and no code is good twice.
+    Revocation,
     /// No table grows without its bound: at rest they are what the records say.
     Bounded,
     /// Tables agree with each other; nothing panics.
@@ -28,7 +39,7 @@ pub enum Invariant {
 
 impl Invariant {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Isolation,
         Self::Durability,
         Self::AnsweredOnce,
@@ -36,6 +47,9 @@ impl Invariant {
         Self::NoLockout,
         Self::CommitFirst,
         Self::LatestState,
+        Self::EventsInOrder,
+        Self::EventsComplete,
+        Self::Revocation,
         Self::Bounded,
         Self::Consistency,
     ];
@@ -62,7 +76,7 @@ impl fmt::Display for Violation {
 }
 
 /// What a simulation has been through.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Counts {
     /// Inputs of shards.
     pub steps: u64,
@@ -73,6 +87,8 @@ pub struct Counts {
     pub messages: u64,
     /// Commands of `api` processes.
     pub commands: u64,
+    /// Notifications that were handed to `api` processes.
+    pub notifications: u64,
     /// Commits that became durable.
     pub commits: u64,
     /// Connections that moved between shards.
@@ -81,6 +97,10 @@ pub struct Counts {
     pub crashes: u64,
     /// Links that were opened.
     pub links: u64,
+    /// Answers to requests for resources of the user's own devices, by code.
+    pub own: BTreeMap<u8, u64>,
+    /// Answers to requests for resources of other users' devices, by code.
+    pub foreign: BTreeMap<u8, u64>,
 }
 
 impl Counts {
@@ -92,21 +112,51 @@ impl Counts {
             requests: self.requests + other.requests,
             messages: self.messages + other.messages,
             commands: self.commands + other.commands,
+            notifications: self.notifications + other.notifications,
             commits: self.commits + other.commits,
             moves: self.moves + other.moves,
             crashes: self.crashes + other.crashes,
             links: self.links + other.links,
+            own: sums(self.own, other.own),
+            foreign: sums(self.foreign, other.foreign),
         }
+    }
+}
+
+fn sums(mut one: BTreeMap<u8, u64>, other: BTreeMap<u8, u64>) -> BTreeMap<u8, u64> {
+    for (code, count) in other {
+        *one.entry(code).or_default() += count;
+    }
+    one
+}
+
+/// Counts by code, the most frequent first.
+fn by_code(counts: &BTreeMap<u8, u64>) -> String {
+    let mut all: Vec<_> = counts.iter().collect();
+    all.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let all: Vec<_> = all
+        .into_iter()
+        .map(|(code, count)| format!("{} {count}", Code::from_byte(*code)))
+        .collect();
+    all.join(", ")
+}
+
+impl Counts {
+    /// What was asked of devices, and how it was answered.
+    #[must_use]
+    pub fn answers(&self) -> String {
+        format!("own devices: {}; foreign ones: {}", by_code(&self.own), by_code(&self.foreign))
     }
 }
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { steps, requests, messages, commands, commits, moves, crashes, links } = self;
+        let Self { steps, requests, messages, commands, .. } = self;
+        let Self { notifications, commits, moves, crashes, links, .. } = self;
         write!(
             f,
             "{steps} steps, {links} connections, {requests} requests, {messages} messages searched, \
-             {commands} commands, {commits} commits, {moves} moves, {crashes} crashes"
+             {commands} commands, {notifications} notifications, {commits} commits, {moves} moves, {crashes} crashes"
         )
     }
 }

@@ -80,6 +80,30 @@ fn with_a_grant_its_subscriptions_end_and_nothing_that_waited_is_sent() {
     assert_eq!(ended, [Ending::Revoked; 2]);
 }
 
+/// Cloud reference 5.11: of a device that is gone everything is told that there was to tell, but not
+/// under a grant that has ended.
+#[test]
+fn with_a_grant_goes_what_was_still_to_be_told_of_a_device_that_is_gone() {
+    let world = World::new();
+    let user = world.user();
+    let device = user.signed_in_device();
+    device.publish(&["/light/1"]);
+    let grant = grant(&user);
+    let wish = user.wish(Target::Device(device.id), &[EventType::ResourcesPublished]);
+    let subscriber = user.subscribed_under(Some(grant), wish);
+    subscriber.accept_all();
+    device.publish(&["/light/2"]);
+    let seen = subscriber.next();
+    device.publish(&["/light/3"]);
+    let remove = Command::RemoveDevice { device: device.id };
+    assert_eq!(world.command(user.id, remove), Reply::Done);
+    revoke(&user, grant);
+    subscriber.report(&seen, Outcome::Failed { retry_after_secs: None });
+    world.advance_secs(2);
+    let last = subscriber.accept_all();
+    assert_eq!(told(&last), [(3, SubscriptionCancelled)], "the number of what is dropped is used");
+}
+
 /// A crash between the end of the grant and that of its subscriptions leaves none behind.
 #[test]
 fn a_subscription_whose_grant_is_gone_at_the_start_ends() {

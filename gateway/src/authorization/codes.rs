@@ -9,6 +9,8 @@ use shared::ids::{GrantId, UserId};
 use shared::scope::Scopes;
 use shared::time::UnixTime;
 
+use crate::seeded::{Bug, is_planted};
+
 /// What a code stands for; also the row that the store keeps.
 #[derive(Clone, PartialEq, Eq, Debug, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 pub struct Code {
@@ -87,7 +89,9 @@ impl Codes {
         if code.client != presented.client {
             return Verdict::Refused;
         }
-        if let Some(grant) = code.redeemed {
+        if let Some(grant) = code.redeemed
+            && !is_planted(Bug::CodesAreGoodTwice)
+        {
             return Verdict::Replayed(grant);
         }
         let fits = code.expires > now.0

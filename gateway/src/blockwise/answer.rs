@@ -7,6 +7,7 @@ use shared::coap::{Block, CoapOption, Message};
 
 use super::{Added, Expectation, rewrite, room};
 use crate::connection::PeerCapabilities;
+use crate::seeded::{Bug, is_planted};
 
 /// What goes out.
 pub enum Outgoing {
@@ -53,6 +54,7 @@ pub fn cut(
     let Some((block, range)) = block::cut(answer.payload.len(), offset, szx, room) else {
         return Outgoing::Beyond;
     };
+    let range = if is_planted(Bug::LaterBlocksAreTheFirst) { 0..range.len() } else { range };
     added.push(Added::block(CoapOption::Block2, block));
     let part = rewrite(answer, expectation.token, keep, &added, &answer.payload[range]);
     Outgoing::Block(part, block.more)

@@ -54,7 +54,10 @@ pub struct Events {
     pub revoked: VecDeque<GrantId>,
     /// Subscriptions that have to end because of something that was noticed in this turn.
     pub doomed: Vec<(SubscriptionId, Ending)>,
-    /// Devices whose coming or going could not be stored, and is looked at again then.
+    /// Among them are those of whom some subscribers may have been told something else than others, or
+    /// than is marked: they are told in any case.
+    pub untold: BTreeSet<(UserId, DeviceId)>,
+    /// Devices whose coming or going could not be stored, and is told then.
     pub touch_again: Agenda<(UserId, DeviceId)>,
     /// Subscriptions with a representation that may be written now.
     pub to_write: Vec<SubscriptionId>,

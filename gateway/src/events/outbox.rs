@@ -141,11 +141,6 @@ impl Outbox {
         self.waiting.front().filter(|first| self.rewriting != Some(first.position))
     }
 
-    /// The last one.
-    pub fn last(&self) -> Option<&Waiting> {
-        self.waiting.back()
-    }
-
     /// The number of the first one: how many were dealt with before it.
     pub fn number(&self) -> u64 {
         self.done
@@ -169,11 +164,9 @@ impl Outbox {
     /// subscription has ended. Returns the places.
     pub fn clear(&mut self) -> Vec<u64> {
         let keep = usize::from(self.shown && !self.waiting.is_empty());
-        let is_last =
-            |waiting: &Waiting| waiting.event.event_type == EventType::SubscriptionCancelled;
         let mut dropped = Vec::new();
         for waiting in self.waiting.split_off(keep) {
-            if is_last(&waiting) {
+            if is_last_word(&waiting) {
                 self.waiting.push_back(waiting);
             } else {
                 self.bytes -= waiting.bytes;
@@ -183,17 +176,29 @@ impl Outbox {
         dropped
     }
 
-    /// After a start: what was to be dropped when the subscription ended is. Its places in the store
-    /// are emptied at the end.
-    pub fn drop_loaded(&mut self) {
-        let dropped = self.clear();
-        self.dropped.extend(dropped);
+    /// The places of what [`clear`](Self::clear) drops.
+    pub fn droppable(&self) -> impl Iterator<Item = u64> {
+        let keep = usize::from(self.shown);
+        let others = self.waiting.iter().skip(keep).filter(|waiting| !is_last_word(waiting));
+        others.map(|waiting| waiting.position)
     }
 
-    /// A notification that became durable too late to be sent: its place is emptied at the end.
-    pub fn drop_late(&mut self, waiting: &Waiting, rewrites: bool) {
-        self.abandon(waiting, rewrites);
-        self.dropped.push(waiting.position);
+    /// Whether the last word of the subscription is among them.
+    pub fn has_last_word(&self) -> bool {
+        self.waiting.iter().any(is_last_word)
+    }
+
+    /// What is stored behind the last word, found at the start: its place is emptied at the end.
+    pub fn load_late(&mut self, position: u64) {
+        self.next_position = self.next_position.max(position + 1);
+        self.dropped.push(position);
+    }
+
+    /// The last word is durable, or was loaded: what is not to be sent before it is dropped. Its places
+    /// in the store are emptied at the end.
+    pub fn drop_waiting(&mut self) {
+        let dropped = self.clear();
+        self.dropped.extend(dropped);
     }
 
     /// Every place in the store that may hold something.
@@ -210,6 +215,10 @@ impl Outbox {
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
+}
+
+fn is_last_word(waiting: &Waiting) -> bool {
+    waiting.event.event_type == EventType::SubscriptionCancelled
 }
 
 #[cfg(test)]
@@ -279,6 +288,8 @@ mod tests {
             outbox.insert(waiting(position, event_type), false);
         }
         outbox.show();
+        assert!(outbox.has_last_word());
+        assert_eq!(outbox.droppable().collect::<Vec<_>>(), [1]);
         assert_eq!(outbox.clear(), [1]);
         assert_eq!(outbox.positions().collect::<Vec<_>>(), [0, 2]);
         outbox.take();

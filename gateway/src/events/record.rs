@@ -50,24 +50,24 @@ pub struct ProgressRecord {
 }
 
 macro_rules! bytes {
-    ($($record:ty),*) => {$(
+    ($($visible:vis $record:ty),*) => {$(
         impl $record {
             /// What the store keeps.
-            pub(crate) fn to_bytes(&self) -> Vec<u8> {
+            $visible fn to_bytes(&self) -> Vec<u8> {
                 rkyv::to_bytes::<rancor::Error>(self)
                     .expect("writing to memory cannot fail")
                     .into_vec()
             }
 
             /// Reads a stored value.
-            pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, UnreadableRecord> {
+            $visible fn from_bytes(bytes: &[u8]) -> Result<Self, UnreadableRecord> {
                 rkyv::from_bytes::<Self, rancor::Error>(bytes).map_err(|_| UnreadableRecord)
             }
         }
     )*};
 }
 
-bytes!(SubscriptionRecord, OutboxRecord, ProgressRecord);
+bytes!(pub(crate) SubscriptionRecord, pub OutboxRecord, pub ProgressRecord);
 
 /// Writes a subscription. `nonce` is random.
 pub fn put_subscription(

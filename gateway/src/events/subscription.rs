@@ -171,6 +171,9 @@ impl Subscription {
 
     /// A notification that waited before the start.
     pub fn load_event(&mut self, position: u64, record: OutboxRecord, bytes: usize) {
+        if matches!(self.stage, Stage::Ending(_)) {
+            return self.outbox.load_late(position);
+        }
         if let EventBody::Content(body) = &record.event.body {
             self.content.newest = Some(digest(body));
         }
@@ -178,7 +181,7 @@ impl Subscription {
         if let Some(ending) = record.ending {
             self.stage = Stage::Ending(ending);
             if ending.drops_waiting() {
-                self.outbox.drop_loaded();
+                self.outbox.drop_waiting();
             }
         }
     }
@@ -192,9 +195,22 @@ impl Subscription {
         self.content.newest = self.content.newest.or(record.newest);
     }
 
-    /// Whether it takes notifications of what happens.
+    /// Whether it takes notifications of what happens: until its end is durable, which may be refused.
     pub fn listens(&self) -> bool {
-        !matches!(self.stage, Stage::Ending(_))
+        match self.stage {
+            Stage::Ending(Ending::Unwanted) => false,
+            Stage::Ending(_) => !self.outbox.has_last_word(),
+            _ => true,
+        }
+    }
+
+    /// Whether nothing is to be sent any more but its last word, or not even that, and that is durable.
+    pub fn drops_waiting(&self) -> bool {
+        match self.stage {
+            Stage::Ending(Ending::Unwanted) => true,
+            Stage::Ending(why) => why.drops_waiting() && self.outbox.has_last_word(),
+            _ => false,
+        }
     }
 
     /// Whether its first notification may be handed out.

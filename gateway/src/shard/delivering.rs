@@ -15,6 +15,7 @@ use crate::events::retry::{self, LAST_ATTEMPTS_MAX, REFUSALS_MAX};
 use crate::events::subscription::digest;
 use crate::events::{Ending, Stage, Subscription, Way};
 use crate::limits::{DELIVERY_LEASE, STORE_AGAIN};
+use crate::seeded::{Bug, is_planted};
 
 impl Shard {
     /// An `api` process delivers from now on.
@@ -72,21 +73,25 @@ impl Shard {
         let Some(first) = subscription.outbox.first() else { return false };
         let event = first.event.clone();
         let is_last = event.event_type == EventType::SubscriptionCancelled;
+        let grants = &self.authorization.grants;
+        let revoked = |grant| !grants.is_live(subscription.user, grant, now.unix);
+        let is_revoked = subscription.grant.is_some_and(revoked);
         match subscription.stage {
-            Stage::Ending(why) if why.drops_waiting() && !is_last => {
+            // Whether it ends is not durable yet.
+            Stage::Ending(why) if why.drops_waiting() && !subscription.drops_waiting() => {
+                return false;
+            }
+            Stage::Ending(why) if !is_last && (why.drops_waiting() || is_revoked) => {
                 // Somebody may have seen it, so its number is used; nobody gets it again.
                 self.deal_with_first(id);
                 return false;
             }
             Stage::Ending(_) => {}
-            _ => {
-                let grants = &self.authorization.grants;
-                let revoked = |grant| !grants.is_live(subscription.user, grant, now.unix);
-                if subscription.grant.is_some_and(revoked) {
-                    self.doom(id, Ending::Revoked);
-                    return false;
-                }
+            _ if is_revoked => {
+                self.doom(id, Ending::Revoked);
+                return false;
             }
+            _ => {}
         }
         subscription.outbox.show();
         subscription.way = Way::UnderWay(channel);
@@ -155,6 +160,9 @@ impl Shard {
             }
             Outcome::Failed { retry_after_secs } => {
                 self.counters.deliveries_failed += 1;
+                if is_planted(Bug::FailedEventsAreDropped) {
+                    return self.deal_with_first(id);
+                }
                 self.attempt_failed(id, retry_after_secs);
             }
         }
@@ -173,7 +181,7 @@ impl Shard {
         match subscription.stage {
             Stage::Ending(why) => {
                 let is_enough = why.is_brief() && failures >= LAST_ATTEMPTS_MAX;
-                let is_last = subscription.outbox.len() == 1;
+                let is_last = subscription.outbox.len() == 1 && subscription.outbox.has_last_word();
                 if is_over || (is_last && is_enough) {
                     return self.remove_subscription(id);
                 }
@@ -219,10 +227,10 @@ impl Shard {
         subscription.failures = 0;
         subscription.first_failure = None;
         let record = progress(subscription, subscription.outbox.number() + 1);
-        let writes = [
-            record::delete_event(subscription.user, id, position),
-            record::put_progress(subscription.user, id, &record),
-        ];
+        let removal = record::delete_event(subscription.user, id, position);
+        let count = record::put_progress(subscription.user, id, &record);
+        let count = (!is_planted(Bug::NumbersAreNotWritten)).then_some(count);
+        let writes = [removal].into_iter().chain(count);
         self.commit(writes, Change::DealtWith { id }, None);
     }
 

@@ -26,6 +26,9 @@ impl Shard {
             (self.repairs.len(), "connections with something to mend"),
             (self.pacing.waiting(), "connections that wait"),
             (self.handshakes.len(), "handshakes"),
+            (self.events.starting.len(), "subscriptions waiting for changes before them"),
+            (self.events.couriers.under_way(), "notifications being delivered"),
+            (self.events.leases.len(), "leases of notifications"),
         ];
         match tables.into_iter().find(|(len, _)| *len > 0) {
             Some((_, table)) => Err(table),

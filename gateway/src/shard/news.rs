@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use shared::channel::events::{Event, EventBody, EventType, Target};
 use shared::channel::message::LinkView;
-use shared::ids::{DeviceId, SubscriptionId, UserId};
+use shared::ids::{DeviceId, Href, SubscriptionId, UserId};
 
 use super::Shard;
 use super::input::Output;
@@ -14,6 +14,7 @@ use crate::directory::Directory;
 use crate::events::record::{self, OutboxRecord};
 use crate::events::{Appended, Ending, Stage, Subscription, Waiting, Way};
 use crate::limits::{NEWS_BYTES_MAX, NOTIFICATION_BYTES_MAX, NOTIFICATION_ENTRIES_MAX};
+use crate::seeded::{Bug, is_planted};
 use crate::store::Write;
 
 /// What a notification takes in the store beside its body.
@@ -72,7 +73,9 @@ impl News {
         rewrites: bool,
     ) {
         let (user, id) = (subscription.user, subscription.id);
-        self.writes.push(record::put_event(user, id, position, told.value.clone()));
+        if !is_planted(Bug::EventsAreNotWritten) {
+            self.writes.push(record::put_event(user, id, position, told.value.clone()));
+        }
         let waiting = Waiting { position, event: told.event.clone(), bytes: told.bytes() };
         self.appended.push(Appended { user, id, waiting, ending, rewrites });
         self.bytes += told.bytes();
@@ -110,11 +113,10 @@ impl Shard {
             Stage::Starting | Stage::Active => {}
         }
         subscription.stage = Stage::Ending(ending);
-        subscription.content.pending = None;
         if ending.drops_waiting() {
-            let (user, dropped) = (subscription.user, subscription.outbox.clear());
-            let dropped = dropped.into_iter().map(|at| record::delete_event(user, id, at));
-            news.writes.extend(dropped);
+            // It waits until that is durable: what is refused has changed nothing.
+            let (user, dropped) = (subscription.user, subscription.outbox.droppable());
+            news.writes.extend(dropped.map(|at| record::delete_event(user, id, at)));
         }
         let event =
             Event { event_type: EventType::SubscriptionCancelled, body: EventBody::Nothing };
@@ -147,27 +149,49 @@ impl Shard {
                 subscription.content.writing = false;
                 self.events.to_write.push(id);
             }
+            let drops = subscription.drops_waiting();
             let outbox = &mut subscription.outbox;
-            match subscription.stage {
-                Stage::Ending(why) if why.drops_waiting() && ending.is_none() => {
-                    outbox.drop_late(&waiting, rewrites);
+            match done {
+                true if drops => {
+                    // Too late to be sent.
+                    outbox.abandon(&waiting, rewrites);
+                    self.events.orphans.push(record::event_key(user, id, waiting.position));
                 }
-                _ if done => {
+                true => {
                     outbox.insert(waiting, rewrites);
+                    if ending.is_some_and(Ending::drops_waiting) {
+                        outbox.drop_waiting();
+                    }
                     self.counters.events += 1;
                 }
-                _ => {
+                false => {
                     outbox.abandon(&waiting, rewrites);
                     if is_content {
                         self.content_refused(id, waiting.event);
                     } else if ending.is_some() {
-                        // What it was to end for has not happened, or is noticed again.
-                        subscription.stage = Stage::Active;
-                        self.events.subscriptions.watch(id);
+                        self.go_on_after_all(id);
                     }
                 }
             }
             self.make_ready(id);
+        }
+    }
+
+    /// What a subscription was to end for has not happened, or is noticed again.
+    fn go_on_after_all(&mut self, id: SubscriptionId) {
+        let Some(subscription) = self.events.subscriptions.get_mut(id) else { return };
+        subscription.stage = Stage::Active;
+        let target = subscription.asked.target.clone();
+        self.events.subscriptions.watch(id);
+        self.watch_target(&target);
+    }
+
+    /// The present representation of what a subscription is about is asked for, if it has one.
+    pub(super) fn watch_target(&mut self, target: &Target) {
+        if let Target::Resource(device, href) = target
+            && let Ok(href) = Href::parse(href)
+        {
+            self.events.to_watch.push((*device, Some(href.instance())));
         }
     }
 
@@ -178,10 +202,13 @@ impl Shard {
         event_type: EventType,
     ) -> Vec<SubscriptionId> {
         let all = self.events.subscriptions.of_user(user);
-        let audience = all.filter(|found| {
+        let audience = |found: &&Subscription| {
             found.asked.target == Target::Devices && found.asked.types.contain(event_type)
-        });
-        audience.map(|found| found.id).collect()
+        };
+        if is_planted(Bug::ForeignSubscribersAreTold) {
+            return self.events.subscriptions.iter().filter(audience).map(|it| it.id).collect();
+        }
+        all.filter(audience).map(|found| found.id).collect()
     }
 
     /// A device is about to sign up.
@@ -201,7 +228,7 @@ impl Shard {
             return news;
         }
         self.tell_devices(&mut news, user, EventType::DevicesUnregistered, &[device]);
-        if self.events.told_online.remove(&(user, device)) {
+        if self.events.told_online.contains(&(user, device)) {
             news.writes.push(record::put_told_online(user, device, false));
         }
         let of_device = self.events.subscriptions.of_device(user, device);
@@ -245,7 +272,10 @@ impl Shard {
         let Some(before) = before.filter(|_| !ids.is_empty()) else { return news };
         let before = self.router.accounts[before].directory.as_ref();
         let published = different_links(after, before);
-        let gone = links_without(before, after);
+        let mut gone = links_without(before, after);
+        if is_planted(Bug::UnpublishedLinksAreNotTold) {
+            gone.clear();
+        }
         for (event_type, links) in
             [(EventType::ResourcesUnpublished, &gone), (EventType::ResourcesPublished, &published)]
         {

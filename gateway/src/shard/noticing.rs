@@ -16,6 +16,7 @@ use super::staging::Change;
 use crate::events::subscription::digest;
 use crate::events::{Ending, Stage, record};
 use crate::limits::{NOTIFICATION_BYTES_MAX, NOTIFICATION_ENTRIES_MAX, STORE_AGAIN, WATCH_AGAIN};
+use crate::seeded::{Bug, is_planted};
 use crate::store::Write;
 
 /// Turns of settling after which the rest waits for the next input.
@@ -59,13 +60,16 @@ impl Shard {
         }
         while let Some(touched) = self.events.touch_again.next_due(now) {
             self.events.touched.push(touched);
+            self.events.untold.insert(touched);
         }
     }
 
     /// After a start: nobody is online yet, and what subscriptions depend on may have ended in the
     /// moment in which the process did.
     fn compare_with_what_is(&mut self) {
-        self.events.touched.extend(self.events.told_online.iter().copied());
+        if !is_planted(Bug::LostDevicesAreNotTold) {
+            self.events.touched.extend(self.events.told_online.iter().copied());
+        }
         let mut doomed = Vec::new();
         for found in self.events.subscriptions.iter().filter(|found| found.listens()) {
             let grants = &self.authorization.grants;
@@ -98,14 +102,14 @@ impl Shard {
         let mut touched = std::mem::take(&mut self.events.touched);
         touched.sort_unstable();
         touched.dedup();
-        let now_online = |user: UserId, device: DeviceId| {
-            let key = self.router.accounts.device_of_user(user, device);
-            key.is_some_and(|key| self.router.accounts[key].connection.is_some())
-        };
+        let accounts = &self.router.accounts;
         let mut changes: Vec<(UserId, bool, Vec<DeviceId>)> = Vec::new();
+        let untold = std::mem::take(&mut self.events.untold);
         for (user, device) in touched {
-            let online = now_online(user, device);
-            if online == self.events.told_online.contains(&(user, device)) {
+            let (known, key) = ((user, device), accounts.device_of_user(user, device));
+            let online = key.is_some_and(|key| accounts[key].connection.is_some());
+            let is_untold = key.is_some() && untold.contains(&known);
+            if online == self.events.told_online.contains(&known) && !is_untold {
                 continue;
             }
             let of_same =

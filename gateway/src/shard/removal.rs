@@ -184,6 +184,7 @@ impl Shard {
             for digest in tokens {
                 self.device_tokens.remove(digest);
             }
+            self.events.told_online.remove(&(user, device));
             if let Some(key) = self.router.accounts.device_of_user(user, device) {
                 self.remove_account(user, device, key, by);
             }

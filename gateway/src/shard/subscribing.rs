@@ -154,7 +154,7 @@ impl Shard {
             return;
         };
         if let Err(failure) = self.check_target(caller, &target) {
-            self.forget_subscription(id);
+            self.forget_refused(id);
             return self.fail(caller, failure);
         }
         let mut nonce = [0; SEAL_NONCE_BYTES];
@@ -164,8 +164,9 @@ impl Shard {
         let (user, types) = (subscription.user, subscription.asked.types);
         let mut news = News::default();
         // In the initial notifications already.
-        let known = subscription.outbox.clear();
-        news.writes.extend(known.into_iter().map(|at| record::delete_event(user, id, at)));
+        subscription.outbox.drop_waiting();
+        let known = subscription.outbox.positions();
+        news.writes.extend(known.map(|at| record::delete_event(user, id, at)));
         subscription.stage = Stage::Starting;
         for told in initial.iter().filter(|told| types.contain(told.event.event_type)) {
             let position = subscription.outbox.stage_initial(told.bytes());
@@ -176,11 +177,7 @@ impl Shard {
             self.note_who_is_online(caller, &mut news);
         }
         self.commit_with([], Change::Subscribed { id, caller }, None, news);
-        if let Target::Resource(device, href) = target
-            && let Ok(href) = shared::ids::Href::parse(&href)
-        {
-            self.events.to_watch.push((device, Some(href.instance())));
-        }
+        self.watch_target(&target);
     }
 
     /// The present state, in the fixed order (cloud reference 5.5). A representation comes when it is
@@ -228,18 +225,28 @@ impl Shard {
         }
     }
 
-    /// From now on it is written whether the devices of this user come and go.
+    /// From now on it is written whether the devices of this user come and go. What others were told
+    /// differs from what is while that could not be stored: then all are told.
     fn note_who_is_online(&mut self, caller: Caller, news: &mut News) {
+        let to_devices = |found: &&Subscription| found.asked.target == Target::Devices;
+        let all = self.events.subscriptions.of_user(caller.user);
+        let is_first = all.filter(to_devices).nth(1).is_none();
         let accounts = &self.router.accounts;
         let Some(owner) = accounts.user(caller.user) else { return };
         for &key in &accounts[owner].devices {
             let (device, online) = (accounts[key].id, accounts[key].connection.is_some());
             let known = (caller.user, device);
-            let changed = match online {
-                true => self.events.told_online.insert(known),
-                false => self.events.told_online.remove(&known),
-            };
-            if changed {
+            let differs = online != self.events.told_online.contains(&known);
+            if differs && !is_first {
+                self.events.touched.push(known);
+                self.events.untold.insert(known);
+            } else if differs && online {
+                self.events.told_online.insert(known);
+            } else if differs {
+                self.events.told_online.remove(&known);
+            }
+            // A mark that is known may be refused yet.
+            if online || (differs && is_first) {
                 news.writes.push(record::put_told_online(caller.user, device, online));
             }
         }
@@ -253,7 +260,7 @@ impl Shard {
         done: bool,
     ) {
         if !done {
-            self.forget_subscription(id);
+            self.forget_refused(id);
             return self.fail(caller, Failure::StoreUnavailable);
         }
         self.counters.subscriptions += 1;
@@ -264,6 +271,16 @@ impl Shard {
             self.make_ready(id);
         }
         self.router.reply(caller.channel, caller.request, Reply::Subscribed(id));
+    }
+
+    /// A subscription does not come to stand: what it has heard meanwhile belongs to nothing.
+    fn forget_refused(&mut self, id: SubscriptionId) {
+        if let Some(subscription) = self.events.subscriptions.get(id) {
+            let heard = subscription.outbox.positions();
+            let keys = heard.map(|at| record::event_key(subscription.user, id, at));
+            self.events.orphans.extend(keys);
+        }
+        self.forget_subscription(id);
     }
 
     /// Takes a subscription out of the tables.
@@ -300,8 +317,8 @@ impl Shard {
         for &(id, ending) in doomed {
             match self.events.subscriptions.get(id).map(|found| found.stage) {
                 Some(Stage::Waiting { caller, .. }) => {
-                    self.forget_subscription(id);
-                    self.fail(caller, Failure::GrantRevoked);
+                    self.forget_refused(id);
+                    self.fail(caller, not_begun(ending));
                 }
                 Some(_) => self.append_end(&mut news, id, ending),
                 None => {}
@@ -341,6 +358,16 @@ impl Shard {
         subscription.way = Way::Settling;
         let writes = record::delete_subscription(subscription);
         self.commit(writes, Change::Forgotten { id }, None);
+    }
+}
+
+/// Why a subscription that ends before it has begun is refused.
+fn not_begun(ending: Ending) -> Failure {
+    match ending {
+        Ending::Revoked => Failure::GrantRevoked,
+        Ending::DeviceGone => Failure::NoSuchDevice,
+        Ending::ResourceGone => Failure::NoSuchResource,
+        _ => Failure::Overloaded,
     }
 }
 

@@ -43,7 +43,7 @@ impl Simulation {
     }
 
     fn judge_request(&mut self, link: LinkId) {
-        if !self.links[link].signed_in {
+        if self.links[link].signed_in.is_none() {
             self.fail(
                 Invariant::Consistency,
                 format!("link {link} is asked before it is signed in"),
@@ -90,6 +90,13 @@ impl Simulation {
             self.begin_observation(link, token, &asked.what, message);
         }
         self.model.facts.settle((link as u64, token));
+        match asked.what {
+            What::Foreign => *self.counts.foreign.entry(message.code.byte()).or_default() += 1,
+            What::Ask { .. } | What::Download(_) | What::Upload(_) => {
+                *self.counts.own.entry(message.code.byte()).or_default() += 1;
+            }
+            _ => {}
+        }
         self.judge_what(link, &asked, message);
         Some(asked.what)
     }
@@ -150,7 +157,7 @@ impl Simulation {
             What::SignUp { token } => {
                 self.judge_refused_sign_up(link, user, device, message, token)
             }
-            What::SignIn { .. } if changed => self.links[link].signed_in = true,
+            What::SignIn { .. } if changed => self.links[link].signed_in = Some(self.instant),
             // Observations end with the session, and nobody is told.
             What::SignOut if changed => self.links[link].observing.clear(),
             What::SignIn { access } => {
@@ -181,6 +188,20 @@ impl Simulation {
                 self.judge_links(link, user, asked.step, &links);
             }
             What::Ask { of, href, nonce } => self.judge_value(link, (*of, *href, *nonce), message),
+            What::Download(download) => {
+                if let Some(body) = download.whole_with(message) {
+                    self.judge_body(link, (download.of, download.href, 0), &body);
+                }
+            }
+            What::Upload(upload) if upload.rest.is_empty() => {
+                self.judge_value(link, (upload.of, upload.href, upload.nonce), message);
+            }
+            What::Upload(upload)
+                if message.code.is_success() && message.code != ResponseType::Continue =>
+            {
+                let seen = format!("link {link}: {upload:?} is carried out before it is whole");
+                self.fail(Invariant::AnsweredOnce, seen);
+            }
             What::Foreign if !is_refusal(message) => {
                 let seen = format!("link {link}: {} of a foreign device", crate::describe(message));
                 self.fail(Invariant::Isolation, seen);
@@ -245,7 +266,7 @@ impl Simulation {
             return;
         }
         let digest = token::digest(single_use);
-        let now = self.now().unix.plus_secs(SLACK_SECS);
+        let now = self.clock.latest(self.instant).plus_secs(SLACK_SECS);
         let records = &self.model.acknowledged;
         let is_good = records.tokens.get(&digest).is_some_and(|(of, record)| {
             *of == user && record.device.is_none_or(|only| only == device) && record.expires > now.0
@@ -271,7 +292,7 @@ impl Simulation {
         if message.code != ResponseType::Unauthorized || !self.concerns_device(link) {
             return;
         }
-        let now = self.now().unix.plus_secs(SLACK_SECS);
+        let now = self.clock.latest(self.instant).plus_secs(SLACK_SECS);
         let Some(account) = self.model.acknowledged.accounts.get(&(user, device)) else { return };
         let origin = Origin { user, device, seed: account.seed, generation: account.generation };
         let lives = account.expires.is_none_or(|at| at > now);
@@ -325,7 +346,15 @@ impl Simulation {
         if !message.code.is_success() {
             return;
         }
-        let value = Value::parse(&message.payload);
+        self.judge_body(link, (of, href, nonce), &message.payload);
+    }
+
+    fn judge_body(&mut self, link: LinkId, (of, href, nonce): (usize, usize, u64), body: &[u8]) {
+        let user = self.links[link].user;
+        if let Some(found) = canary::foreign(user, body) {
+            return self.fail(Invariant::Isolation, format!("user {user} gets {found} in blocks"));
+        }
+        let value = Value::parse(body);
         let right = value
             .as_ref()
             .is_some_and(|value| (value.peer, value.href, value.nonce) == (of, href, nonce));

@@ -1,6 +1,10 @@
 //! What is under way on a link, and the values that go to and fro.
 
+use shared::coap::block::Block;
+use shared::coap::{CoapOption, ResponseType};
 use shared::time::Instant;
+
+use crate::message::Msg;
 
 /// What a peer has asked.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,6 +32,10 @@ pub(in crate::simulation) enum What {
         href: usize,
         nonce: u64,
     },
+    /// GET of a resource whose answer comes in blocks: the block behind what has come.
+    Download(Download),
+    /// POST of a resource whose body goes in blocks.
+    Upload(Upload),
     Observe {
         of: usize,
         href: usize,
@@ -38,8 +46,61 @@ pub(in crate::simulation) enum What {
     /// Of a device of another user.
     Foreign,
     Ping,
+    /// Answered by the end of the connection.
+    Release,
     /// What no answer is known for.
     Other,
+}
+
+/// An answer that comes in blocks.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(in crate::simulation) struct Download {
+    pub(in crate::simulation) of: usize,
+    pub(in crate::simulation) href: usize,
+    pub(in crate::simulation) szx: u8,
+    /// What has come.
+    pub(in crate::simulation) body: Vec<u8>,
+    /// Its ETag: blocks with another one belong to another answer.
+    pub(in crate::simulation) tag: Vec<u8>,
+}
+
+impl Download {
+    /// Whether a message is a block behind those before it.
+    fn continues(&self, message: &Msg) -> bool {
+        let tag = message.values(CoapOption::ETag).concat();
+        message.code == ResponseType::Content && (self.body.is_empty() || self.tag == tag)
+    }
+
+    /// Whether another block follows this one.
+    pub(in crate::simulation) fn goes_on(&self, message: &Msg) -> bool {
+        let block = message.number(CoapOption::Block2).map(Block::parse);
+        self.continues(message) && block.is_some_and(|block| block.more)
+    }
+
+    /// Takes a block in.
+    pub(in crate::simulation) fn take(&mut self, message: &Msg) {
+        self.body.extend_from_slice(&message.payload);
+        self.tag = message.values(CoapOption::ETag).concat();
+    }
+
+    /// The whole answer, if this is its last block.
+    pub(super) fn whole_with(&self, message: &Msg) -> Option<Vec<u8>> {
+        let is_last = self.continues(message) && !self.goes_on(message);
+        is_last.then(|| [&self.body[..], &message.payload[..]].concat())
+    }
+}
+
+/// A body that goes in blocks.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(in crate::simulation) struct Upload {
+    pub(in crate::simulation) of: usize,
+    pub(in crate::simulation) href: usize,
+    pub(in crate::simulation) nonce: u64,
+    pub(in crate::simulation) szx: u8,
+    /// Of the next block.
+    pub(in crate::simulation) number: u32,
+    /// What has not been sent.
+    pub(in crate::simulation) rest: Vec<u8>,
 }
 
 /// A request under way.

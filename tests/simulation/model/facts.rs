@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use gateway::events::Ending;
 use shared::ids::{DeviceId, UserId};
 use shared::time::Instant;
 
@@ -92,7 +93,26 @@ impl Simulation {
             }
         }
         if let Some(seen) = lost {
-            self.fail(Invariant::Durability, seen);
+            return self.fail(Invariant::Durability, seen);
+        }
+        self.check_subscriptions();
+    }
+
+    /// Every subscription is there, or has said its last word, or has ended in a way of which nobody
+    /// needs to hear.
+    fn check_subscriptions(&mut self) {
+        let outboxes = &self.model.acknowledged.outboxes.of_users;
+        let lost = self.model.receivers.all.iter().find(|known| {
+            let Some(id) = known.id else { return false };
+            let outbox = outboxes.get(&(self.users[known.user], id));
+            let is_there = outbox.is_some_and(|outbox| outbox.asked.is_some());
+            let may_be_silent =
+                known.ended.is_some_and(|why| why.is_brief() || why == Ending::Unwanted);
+            !(is_there || may_be_silent || known.has_said_its_last())
+        });
+        if let Some(lost) = lost {
+            let seen = format!("the subscription {:?} of user {} is lost", lost.id, lost.user);
+            self.fail(Invariant::EventsComplete, seen);
         }
     }
 }

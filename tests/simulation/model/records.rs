@@ -1,4 +1,4 @@
-//! The records of accounts, links, claims and tokens as tables.
+//! The records of accounts, links, claims, tokens, grants and subscriptions as tables.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,10 +7,15 @@ use gateway::account::record::{
     parse_token_key,
 };
 use gateway::account::{Account, record};
+use gateway::authorization::codes::Code;
+use gateway::authorization::edit::Edit;
+use gateway::authorization::grants::Grant;
 use gateway::directory::Directory;
 use gateway::store::{Batch, Table};
-use shared::ids::{DeviceId, UserId};
+use shared::ids::{DeviceId, GrantId, SubscriptionId, UserId};
 
+use super::outboxes::Outboxes;
+use crate::simulation::cloud::STORE_KEY;
 use crate::simulation::verdict::Invariant;
 
 const READABLE: &str = "the gateway writes records that it can read";
@@ -22,6 +27,9 @@ pub(in crate::simulation) struct Records {
     pub(super) links: BTreeMap<(UserId, DeviceId), Vec<String>>,
     pub(super) claims: BTreeMap<DeviceId, UserId>,
     pub(super) tokens: BTreeMap<[u8; 32], (UserId, DeviceTokenRecord)>,
+    pub(super) outboxes: Outboxes,
+    pub(super) codes: BTreeMap<[u8; 32], Code>,
+    pub(super) grants: BTreeMap<GrantId, Grant>,
     registered: BTreeSet<UserId>,
 }
 
@@ -58,10 +66,50 @@ impl Records {
                 Table::User => {
                     self.registered.insert(record::parse_user_key(rest).expect(READABLE));
                 }
+                Table::Grant => {
+                    let id = rest[16..].try_into().map(GrantId::from_bytes).expect(READABLE);
+                    let edit = value.and_then(|value| edit(Table::Grant, rest, value));
+                    let grant = edit.and_then(|edit| match edit {
+                        Edit::PutGrant(_, grant) => Some(grant),
+                        _ => None,
+                    });
+                    set(&mut self.grants, id, grant);
+                }
+                Table::AuthorizationCode => {
+                    let digest = rest[16..].try_into().expect(READABLE);
+                    let edit = value.and_then(|value| edit(Table::AuthorizationCode, rest, value));
+                    let code = edit.and_then(|edit| match edit {
+                        Edit::PutCode(_, code) => Some(code),
+                        _ => None,
+                    });
+                    set(&mut self.codes, digest, code);
+                }
+                Table::Subscription | Table::Outbox | Table::Progress | Table::ToldOnline => {
+                    users.insert(self.outboxes.write(write));
+                }
                 _ => {}
             }
         }
+        self.outboxes.settle(&users);
         users
+    }
+
+    /// What these users' subscribers have been told, or are going to be, is what is stored. Nobody who
+    /// does not want it is told.
+    pub(super) fn check_told(
+        &self,
+        users: &BTreeSet<UserId>,
+        is_unwanted: impl Fn(SubscriptionId) -> bool,
+    ) -> Result<(), (Invariant, String)> {
+        for &user in users {
+            let links = |device| self.links.get(&(user, device)).cloned().unwrap_or_default();
+            let devices = self.devices_of(user);
+            let untrue = self.outboxes.find_untrue(user, &devices, links, &is_unwanted);
+            if let Some(seen) = untrue {
+                return Err((Invariant::EventsComplete, seen));
+            }
+        }
+        Ok(())
     }
 
     /// Every account of the batch has a claim that names its user, and no device has two users.
@@ -103,9 +151,19 @@ impl Records {
         self.accounts.keys().find(|(_, of)| *of == device).map(|(user, _)| *user)
     }
 
+    /// How many subscriptions a user has.
+    pub(in crate::simulation) fn subscriptions_of(&self, user: UserId) -> usize {
+        self.outboxes.of_user(user).filter(|(_, outbox)| outbox.asked.is_some()).count()
+    }
+
     /// The device ids of a user, in their order.
     pub(super) fn devices_of(&self, user: UserId) -> Vec<DeviceId> {
         self.range(&self.accounts, user).map(|(device, _)| device).collect()
+    }
+
+    /// The hrefs that a device has published.
+    pub(in crate::simulation) fn hrefs_of(&self, user: UserId, device: DeviceId) -> &[String] {
+        self.links.get(&(user, device)).map_or(&[], Vec::as_slice)
     }
 
     /// The links of a user as `/<device id>/<href>`, in the order of discovery.
@@ -132,6 +190,10 @@ fn set<K: Ord, V>(table: &mut BTreeMap<K, V>, key: K, value: Option<V>) {
         Some(value) => drop(table.insert(key, value)),
         None => drop(table.remove(&key)),
     }
+}
+
+fn edit(table: Table, key: &[u8], value: &[u8]) -> Option<Edit> {
+    Edit::from_stored(&STORE_KEY, table, key, value).expect(READABLE)
 }
 
 fn hrefs(value: &[u8]) -> Vec<String> {

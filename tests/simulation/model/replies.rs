@@ -1,6 +1,7 @@
 //! Every reply to a command, judged at the moment in which it leaves its shard.
 
-use shared::channel::message::{Command, Reply, ReplyEnvelope};
+use shared::channel::events::{EventsCommand, NewSubscription};
+use shared::channel::message::{Command, LinkView, Reply, ReplyEnvelope};
 use shared::ids::UserId;
 
 use super::asked::Value;
@@ -15,6 +16,7 @@ impl Simulation {
             let seen = format!("a reply for user {} shows {found}", to.user);
             self.fail(Invariant::Isolation, seen);
         }
+        self.judge_grant_of(to, &envelope.reply);
         let user = self.users[to.user];
         match (&to.command, &envelope.reply) {
             (Command::ListDevices { after: None, .. }, Reply::Devices(page))
@@ -37,9 +39,62 @@ impl Simulation {
                     self.fail(Invariant::CommitFirst, seen);
                 }
             }
+            (Command::Authorization(command), reply) => {
+                self.judge_authorization(to, command, reply);
+            }
+            (Command::Events(command), reply) => self.judge_events_reply(to, command, reply),
             _ => {}
         }
         self.model.facts.settle((to.channel.0 | 1 << 63, envelope.request));
+    }
+
+    fn judge_events_reply(&mut self, to: &Commanded, command: &EventsCommand, reply: &Reply) {
+        match (command, reply) {
+            (EventsCommand::Subscribe(asked), _) => self.judge_subscribed(to, asked, reply),
+            (
+                EventsCommand::Unsubscribe { id, .. } | EventsCommand::ReadSubscription { id, .. },
+                Reply::Done,
+            ) => {
+                let found = self.model.receivers.find(*id);
+                if found.is_none_or(|found| found.user != to.user) {
+                    let seen = format!("user {} has {id} of somebody else", to.user);
+                    return self.fail(Invariant::Isolation, seen);
+                }
+                let key = (self.users[to.user], *id);
+                let outbox = self.model.acknowledged.outboxes.of_users.get(&key);
+                let stands = outbox.is_some_and(|it| it.asked.is_some() && it.ending.is_none());
+                if stands && matches!(command, EventsCommand::Unsubscribe { .. }) {
+                    let seen = format!("{id} has ended before it is durable");
+                    self.fail(Invariant::CommitFirst, seen);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn judge_subscribed(&mut self, to: &Commanded, asked: &NewSubscription, reply: &Reply) {
+        let Some(number) = self.model.receivers.number_in(&asked.correlation) else { return };
+        let Reply::Subscribed(id) = reply else {
+            self.model.receivers.all[number].failed = true;
+            return;
+        };
+        if !self.model.receivers.name(number, *id) {
+            let seen = format!("subscription {number} has two ids");
+            return self.fail(Invariant::EventsComplete, seen);
+        }
+        let user = self.users[to.user];
+        let outbox = self.model.acknowledged.outboxes.of_users.get(&(user, *id));
+        if outbox.is_none_or(|outbox| outbox.asked.as_ref() != Some(asked)) {
+            let seen = format!("{id} is acknowledged and not durable");
+            return self.fail(Invariant::CommitFirst, seen);
+        }
+        let was_there = asked.target.device().is_none_or(|device| {
+            self.model.views.since(user, to.step, |view| view.devices.contains(&device))
+        });
+        if !was_there {
+            let seen = format!("user {} is subscribed to {:?}", to.user, asked.target);
+            self.fail(Invariant::Isolation, seen);
+        }
     }
 
     fn judge_retrieved(&mut self, to: &Commanded, answer: &shared::channel::message::DeviceAnswer) {
@@ -71,15 +126,22 @@ fn shown(reply: &Reply) -> Vec<u8> {
                 all.extend(device.description.iter().flatten());
                 all.extend(device.platform.iter().flatten());
                 all.extend(device.name.iter().flat_map(|name| name.bytes()));
-                for link in &device.links {
-                    all.extend(link.href.bytes());
-                    all.extend(link.resource_types.iter().flat_map(|rt| rt.bytes()));
-                    all.extend(link.title.iter().flat_map(|title| title.bytes()));
-                    all.extend(link.representation.iter().flatten());
-                }
+                all.extend(shown_links(&device.links));
             }
             all
         }
         other => format!("{other:?}").into_bytes(),
     }
+}
+
+/// All texts and bodies of links.
+pub(super) fn shown_links(links: &[LinkView]) -> Vec<u8> {
+    let mut all = Vec::new();
+    for link in links {
+        all.extend(link.href.bytes());
+        all.extend(link.resource_types.iter().flat_map(|rt| rt.bytes()));
+        all.extend(link.title.iter().flat_map(|title| title.bytes()));
+        all.extend(link.representation.iter().flatten());
+    }
+    all
 }

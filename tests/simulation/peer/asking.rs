@@ -4,7 +4,7 @@ use ciborium::Value as Cbor;
 use shared::coap::CoapOption;
 use shared::coap::signal::SignalCode;
 
-use super::{HREFS, code};
+use super::{HREFS, Session, code};
 use crate::message::{Msg, delete, get, map, post};
 use crate::peer::link as link_of;
 use crate::simulation::agenda::LinkId;
@@ -12,6 +12,9 @@ use crate::simulation::model::asked::{Asked, Target, What};
 use crate::simulation::model::canary;
 use crate::simulation::plan::Fault;
 use crate::simulation::run::{Season, Simulation};
+
+/// Stands for a Release among what is under way: it has no token, and no request has this one.
+const RELEASE: u64 = 0;
 
 impl Simulation {
     /// A signed-in peer does something.
@@ -51,25 +54,41 @@ impl Simulation {
             80..83 => _ = self.ask(link, What::Ping, Msg::new(SignalCode::Ping.code())),
             83..84 => self.release(number, link),
             84..86 => self.ask_much(number, link),
+            86..89 => self.ask_in_blocks(number, link),
+            89..91 => self.upload(number, link),
             _ => {}
         }
     }
 
-    /// Somebody who has the same user and an account, perhaps the peer itself.
-    fn friend(&mut self, number: usize) -> usize {
+    /// A resource of somebody who has the same user: mostly one that is published by a peer that is in,
+    /// now and then anything of anybody who has an account.
+    pub(super) fn target(&mut self, number: usize) -> (usize, usize) {
         let user = self.peers[number].user;
-        let peers = 0..self.peers.len();
+        let friends = 0..self.peers.len();
         let is_friend = |&other: &usize| {
             let peer = &self.peers[other];
             peer.user == user && (peer.stored.is_some() || other == number)
         };
-        let friends: Vec<_> = peers.filter(is_friend).collect();
-        *self.dice.pick(&friends)
+        let friends: Vec<_> = friends.filter(is_friend).collect();
+        let anything = (*self.dice.pick(&friends), self.dice.below(HREFS.len()));
+        if self.dice.below(8) == 0 {
+            return anything;
+        }
+        let owner = self.users[user];
+        let published: Vec<_> = friends
+            .into_iter()
+            .filter(|&friend| self.peers[friend].session == Session::In)
+            .flat_map(|friend| {
+                let links = self.model.acknowledged.hrefs_of(owner, self.peers[friend].di);
+                let known = |href: &String| HREFS.iter().position(|known| known == href);
+                links.iter().filter_map(known).map(move |href| (friend, href))
+            })
+            .collect();
+        if published.is_empty() { anything } else { *self.dice.pick(&published) }
     }
 
     pub(super) fn ask_somebody(&mut self, number: usize, link: LinkId) {
-        let of = self.friend(number);
-        let href = self.dice.below(HREFS.len());
+        let (of, href) = self.target(number);
         self.ask_resource(link, of, href);
     }
 
@@ -86,10 +105,13 @@ impl Simulation {
 
     /// Many requests before any answer.
     fn ask_much(&mut self, number: usize, link: LinkId) {
-        let of = self.friend(number);
+        let (of, href) = self.target(number);
         for _ in 0..self.dice.between(5, 100) {
-            let href = self.dice.below(HREFS.len());
-            self.ask_resource(link, of, href);
+            match self.dice.below(16) {
+                0 => self.ask_stranger(number, link),
+                1 => self.ask_somebody(number, link),
+                _ => self.ask_resource(link, of, href),
+            }
         }
     }
 
@@ -114,7 +136,7 @@ impl Simulation {
     }
 
     fn observe_somebody(&mut self, number: usize, link: LinkId) {
-        let (of, href) = (self.friend(number), self.dice.below(HREFS.len()));
+        let (of, href) = self.target(number);
         let path = format!("/{}{}", self.peers[of].di, HREFS[href]);
         self.ask(link, What::Observe { of, href }, get(&path).observe(0));
     }
@@ -199,8 +221,11 @@ impl Simulation {
     fn release(&mut self, number: usize, link: LinkId) {
         let release = Msg::new(SignalCode::Release.code()).token(&[]);
         self.say(link, &release);
+        // The cloud closes the connection (RFC 8323 §5.5): until then it owes an answer.
+        let asked = Asked { what: What::Release, at: self.instant, step: self.step };
+        self.links[link].asked.insert(RELEASE, asked);
         self.pause(number, 1, 5);
-        self.peers[number].session = super::Session::Entering;
+        self.peers[number].session = Session::Entering;
     }
 
     /// The device is somebody else's from now on.

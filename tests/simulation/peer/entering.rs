@@ -81,6 +81,7 @@ impl Simulation {
                 self.leave(number, true);
                 self.pause(number, 1, 10);
             }
+            What::Download(_) | What::Upload(_) => self.go_on_in_blocks(link, what, message),
             What::SignOut => self.peers[number].session = Session::Out,
             What::SignOff if message.code == ResponseType::Deleted => {
                 self.peers[number].stored = None;

@@ -1,9 +1,10 @@
 //! A peer: a device that others ask, and a client that asks others, both at once.
 //!
 //! [`entering`] is how it gets in (sign-up, sign-in, refresh), [`asking`] what it does when it is in,
-//! [`serving`] how it answers. It remembers what a real device stores, and nothing of its links.
+//! [`serving`] how it answers, [`blocks`] both in blocks. It remembers what a real device stores, and nothing of its links.
 
 mod asking;
+mod blocks;
 mod entering;
 mod serving;
 
@@ -60,6 +61,8 @@ pub(super) struct Peer {
     pub(super) user: usize,
     /// Its certificate proves its id.
     pub(super) proves_id: bool,
+    /// It says that it can do block-wise transfer, and answers in blocks now and then.
+    pub(super) takes_blocks: bool,
     /// The single-use token that a Mediator has given it.
     pub(super) token: Option<String>,
     /// It has no token and no account.
@@ -83,11 +86,12 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(di: DeviceId, user: usize, proves_id: bool) -> Self {
+    pub(super) fn new(di: DeviceId, user: usize, proves_id: bool, takes_blocks: bool) -> Self {
         Self {
             di,
             user,
             proves_id,
+            takes_blocks,
             token: None,
             wants_token: true,
             awaits_token: false,
@@ -156,7 +160,8 @@ impl Simulation {
         } else if self.cloud.is_up() {
             let link = self.open(number);
             self.peers[number].link = Some(link);
-            self.say(link, &csm());
+            let csm = csm(self.peers[number].takes_blocks);
+            self.say(link, &csm);
         }
     }
 
@@ -235,9 +240,10 @@ impl Simulation {
     }
 }
 
-/// A peer that takes large messages.
-fn csm() -> Msg {
-    Msg::new(SignalCode::Csm.code()).token(&[]).uint(2, 1 << 20)
+/// A peer that takes large messages, and perhaps blocks.
+fn csm(takes_blocks: bool) -> Msg {
+    let csm = Msg::new(SignalCode::Csm.code()).token(&[]).uint(2, 1 << 20);
+    if takes_blocks { csm.option(4, []) } else { csm }
 }
 
 /// A code by its class and detail.

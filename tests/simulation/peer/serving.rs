@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use shared::coap::block::Block;
 use shared::coap::{CoapOption, Code, RequestType, ResponseType, Token};
 
+use super::blocks::cut;
 use super::{HREFS, code};
 use crate::message::Msg;
 use crate::peer::{content, plain};
@@ -23,7 +25,10 @@ impl Simulation {
         };
         let nonce =
             request.queries().iter().find_map(|query| query.strip_prefix("q=")?.parse().ok());
+        let wanted = request.number(CoapOption::Block2).map(Block::parse);
+        let is_later = wanted.is_some_and(|block| block.number > 0);
         if let Some(nonce) = nonce
+            && !is_later
             && !self.peers[number].seen.insert(nonce)
         {
             self.fail(Invariant::AnsweredOnce, format!("peer {number} is asked {nonce} twice"));
@@ -50,6 +55,13 @@ impl Simulation {
                 answer = answer.observe(1);
             }
             Some(_) => _ = self.peers[number].resources[href].observers.remove(&number_of_it),
+            None if request.code == Code::from(RequestType::Get) => {
+                let begins = self.peers[number].takes_blocks && self.dice.below(4) == 0;
+                let wanted = wanted.or(begins.then_some(Block { number: 0, more: false, szx: 1 }));
+                if let Some(wanted) = wanted {
+                    answer = cut(answer, wanted, self.peers[number].resources[href].version);
+                }
+            }
             None => {}
         }
         match bad {

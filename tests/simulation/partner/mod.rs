@@ -1,4 +1,9 @@
-//! `api` processes: they ask, come and go, and give devices their tokens.
+//! `api` processes: they ask, come and go, and give devices their tokens; they are an authorization
+//! server ([`consenting`]), subscribe for others ([`subscribing`]) and deliver events ([`delivering`]).
+
+mod consenting;
+mod delivering;
+mod subscribing;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,6 +12,7 @@ use gateway::shard::{ChannelId, Input};
 use shared::channel::message::{
     Command, CommandEnvelope, Content, Failure, Reply, ReplyEnvelope, Subject,
 };
+use shared::ids::GrantId;
 use shared::time::Instant;
 
 use super::agenda::Event;
@@ -28,6 +34,8 @@ pub(super) struct Commanded {
     pub(super) channel: ChannelId,
     pub(super) user: usize,
     pub(super) command: Command,
+    /// What it is asked under.
+    pub(super) grant: Option<GrantId>,
     pub(super) step: u64,
     at: Instant,
     /// The peer that a token is for.
@@ -40,11 +48,13 @@ pub(super) struct Partner {
     channel: ChannelId,
     commands: BTreeMap<u64, Commanded>,
     last: u64,
+    /// It has told the shards that it delivers.
+    delivers: bool,
 }
 
 impl Partner {
     pub(super) fn new(channel: u64) -> Self {
-        Self { channel: ChannelId(channel), commands: BTreeMap::new(), last: 0 }
+        Self { channel: ChannelId(channel), commands: BTreeMap::new(), last: 0, delivers: false }
     }
 }
 
@@ -67,6 +77,9 @@ impl Simulation {
         }
         if self.dice.happens(self.rate(Fault::PartnerLoss)) {
             return self.lose_partner(number);
+        }
+        if !self.partners[number].delivers {
+            self.introduce(number);
         }
         if let Some(peer) = wanting {
             return self.issue_token(number, peer);
@@ -94,7 +107,7 @@ impl Simulation {
             _ => self.peers[peer].user,
         };
         let content = if self.dice.below(2) == 0 { Content::Base } else { Content::All };
-        let command = match self.dice.below(40) {
+        let command = match self.dice.below(56) {
             0..10 => Command::ListDevices { after: None, content },
             10..16 => Command::ReadDevice { device, first_link: 0, content },
             16..26 => Command::Retrieve { device, href, interface: None },
@@ -106,12 +119,33 @@ impl Simulation {
             34..36 => Command::ListDeviceTokens,
             36..38 => Command::RegisterMediator,
             38 => Command::RemoveDevice { device },
+            40..45 => return self.subscribe(number, user, peer),
+            45..48 => {
+                let ends = self.dice.below(2) == 0;
+                return self.use_subscription(number, user, ends);
+            }
+            48..56 => return self.authorize(number, user),
             _ => Command::IssueDeviceToken { device: None },
         };
-        self.command(number, user, command, None);
+        let grant = if self.dice.below(3) == 0 { self.grant_of(user) } else { None };
+        let subject = Subject::User { user: self.users[user], grant };
+        self.command_about(number, subject, user, command, None);
     }
 
     fn command(&mut self, number: usize, user: usize, command: Command, peer: Option<usize>) {
+        let subject = Subject::User { user: self.users[user], grant: None };
+        self.command_about(number, subject, user, command, peer);
+    }
+
+    /// A process asks for something, on behalf of a user.
+    fn command_about(
+        &mut self,
+        number: usize,
+        subject: Subject,
+        user: usize,
+        command: Command,
+        peer: Option<usize>,
+    ) {
         self.counts.commands += 1;
         let partner = &mut self.partners[number];
         partner.last += 1;
@@ -120,6 +154,7 @@ impl Simulation {
             channel,
             user,
             command: command.clone(),
+            grant: commanded_under(&subject),
             step: self.step,
             at: self.instant,
             peer,
@@ -129,8 +164,8 @@ impl Simulation {
         if let Command::RemoveDevice { device } = &command {
             self.model.facts.doubt(*device, (channel.0 | 1 << 63, request), self.instant);
         }
-        self.tell(format_args!("partner {number} user {user}: {request} {command:?}"));
-        let subject = Subject::User { user: self.users[user], grant: None };
+        let grant = commanded_under(&subject);
+        self.tell(format_args!("partner {number} user {user} {grant:?}: {request} {command:?}"));
         let patience_ms = PATIENCE.as_millis() as u32;
         let envelope = Box::new(CommandEnvelope { request, patience_ms, subject, command });
         let at = self.soon();
@@ -184,6 +219,11 @@ impl Simulation {
         self.peers[peer].wants_token = true;
     }
 
+    /// Whether the process behind a channel is there.
+    pub(super) fn is_channel_open(&self, channel: ChannelId) -> bool {
+        self.partners.iter().any(|partner| partner.channel == channel)
+    }
+
     fn lose_partner(&mut self, number: usize) {
         self.tell(format_args!("partner {number} is lost"));
         let channel = self.forget_commands(number);
@@ -208,6 +248,14 @@ impl Simulation {
             self.peers[peer].wants_token = true;
         }
         channel
+    }
+}
+
+/// The grant under which something is asked.
+fn commanded_under(subject: &Subject) -> Option<GrantId> {
+    match subject {
+        Subject::User { grant, .. } => *grant,
+        Subject::Partition(_) => None,
     }
 }
 
