@@ -278,8 +278,9 @@ impl Simulation {
             _ => true,
         };
         if !is_gone {
+            // The cloud does not know any more what it has acknowledged.
             let seen = format!("subscription {number} ends, and {target:?} is there");
-            self.fail(Invariant::EventsComplete, seen);
+            self.fail(Invariant::Durability, seen);
         }
     }
 
