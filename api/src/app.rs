@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::channel::authorization::{AuthorizationCommand, RegistryCommand};
+use shared::channel::events::EventsCommand;
 use shared::channel::message::{Command, Failure, Reply, Subject};
 use shared::ids::{GrantId, UserId};
 use shared::placement::PartitionId;
@@ -131,6 +132,23 @@ impl App {
         command: AuthorizationCommand,
     ) -> Result<Reply, Unfulfilled> {
         self.ask_about(Subject::User { user, grant }, Command::Authorization(command)).await
+    }
+
+    /// Asks every shard to end what users have let a client be told.
+    pub async fn end_client(&self, client: &str) -> Result<(), Unfulfilled> {
+        let command = Command::Events(EventsCommand::EndClient { client: client.to_owned() });
+        let replies = self.shards.ask_all(&command, millis(self.timeouts.store_ms)).await;
+        for reply in replies.map_err(Unfulfilled::Unanswered)? {
+            match reply {
+                Reply::Done => {}
+                Reply::Failed(Failure::Overloaded) => {
+                    return Err(Unfulfilled::Unanswered(Unanswered::Busy));
+                }
+                Reply::Failed(failure) => return Err(Unfulfilled::Failed(failure)),
+                _ => return Err(Unfulfilled::Nonsense),
+            }
+        }
+        Ok(())
     }
 
     async fn ask_about(&self, subject: Subject, command: Command) -> Result<Reply, Unfulfilled> {

@@ -16,6 +16,7 @@ use shared::ids::{GrantId, UserId};
 use shared::scope::Scopes;
 use shared::time::UnixTime;
 
+use crate::hex;
 use crate::problem::Problem;
 
 /// SHA-256 of a token: what is kept instead of it.
@@ -30,15 +31,7 @@ impl TokenDigest {
 
     /// From 64 hexadecimal digits, in either case.
     pub fn from_hex(text: &str) -> Option<Self> {
-        let mut bytes = [0; 32];
-        if text.len() != 64 || !text.is_ascii() {
-            return None;
-        }
-        for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
-            let digit = |nth: usize| (digits[nth] as char).to_digit(16);
-            *byte = (digit(0)? << 4 | digit(1)?) as u8;
-        }
-        Some(Self(bytes))
+        hex::decode_32(text).map(Self)
     }
 }
 

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::Frame;
+use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
 use crate::problem::Problem;
@@ -48,6 +49,12 @@ pub async fn read(
     let timed_out =
         |_| Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time");
     tokio::time::timeout(within, reading).await.map_err(timed_out)?
+}
+
+/// What the members of a JSON object say. serde would also take a list with nothing but their values.
+pub fn parse_object<T: DeserializeOwned>(json: &[u8]) -> Option<T> {
+    let is_list = json.trim_ascii_start().starts_with(b"[");
+    if is_list { None } else { serde_json::from_slice(json).ok() }
 }
 
 fn too_large() -> Problem {

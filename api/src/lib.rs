@@ -44,6 +44,7 @@ pub mod resources;
 pub mod subscriptions;
 
 pub mod body;
+mod hex;
 pub mod problem;
 pub mod representation;
 

@@ -21,6 +21,7 @@ use utoipa::ToSchema;
 
 use crate::app::unexpected_reply;
 use crate::auth;
+use crate::body::parse_object;
 use crate::body::representation;
 use crate::docs::failures;
 use crate::problem::{Intent, Problem};
@@ -116,9 +117,9 @@ pub async fn issue_token(asked: Asked, body: Body) -> Result<Response, Problem> 
     let body = asked.read(body).await?;
     let request = match body_type {
         _ if body.is_empty() => TokenRequest::default(),
-        Some(MediaType::Json) => serde_json::from_slice::<Option<TokenRequest>>(&body)
+        Some(MediaType::Json) => parse_object::<Option<TokenRequest>>(&body)
             .map(Option::unwrap_or_default)
-            .map_err(|_| Problem::bad_request("the body is not {\"di\": \"<UUID>\"} or {}"))?,
+            .ok_or_else(|| Problem::bad_request("the body is not {\"di\": \"<UUID>\"} or {}"))?,
         _ => return Err(Problem::unsupported_media_type("application/json")),
     };
     // The device is told where to sign up, so no token is issued while that is not known.

@@ -11,7 +11,7 @@ use shared::ids::{DeviceId, Href};
 use crate::app::unexpected_reply;
 use crate::body::representation;
 use crate::docs::failures;
-use crate::docs::schemas::Content;
+use crate::docs::schemas::{Content, ResourcePath};
 use crate::problem::{Intent, Problem};
 use crate::query;
 use crate::representation::{self, MediaType, Root, check, negotiate, write_cbor, write_json};
@@ -24,9 +24,7 @@ const CBOR_FORMATS: [u16; 2] = [10_000, 60];
 ///
 /// The device is asked.
 #[utoipa::path(get, path = "/api/v1/devices/{di}/{href}", tag = "devices",
-    params(("di" = String, Path, format = "uuid", description = "Device id"),
-           ("href" = String, Path, pattern = r"^[^\x00-\x1F\x7F/]*[^\x00-\x1F\x7F/.][^\x00-\x1F\x7F/]*$",
-            description = "The rest of a link's `href`. It may have several segments, with slashes between them that are not encoded: that is more than OpenAPI can say"),
+    params(ResourcePath,
            ("if" = Option<String>, Query, description = "One of the link's interfaces (an extension)",
             min_length = 1, max_length = 64)),
     responses((status = 200, description = "What the device says",
@@ -49,9 +47,7 @@ pub async fn retrieve(asked: Asked, device: DeviceId, href: Href) -> Result<Resp
 /// A representation with the properties to change; JSON is sent to the device as CBOR. After a 504 the
 /// update may still have happened.
 #[utoipa::path(post, path = "/api/v1/devices/{di}/{href}", tag = "devices",
-    params(("di" = String, Path, format = "uuid", description = "Device id"),
-           ("href" = String, Path, pattern = r"^[^\x00-\x1F\x7F/]*[^\x00-\x1F\x7F/.][^\x00-\x1F\x7F/]*$",
-            description = "The rest of a link's `href`. It may have several segments, with slashes between them that are not encoded: that is more than OpenAPI can say"),
+    params(ResourcePath,
            ("if" = Option<String>, Query, description = "One of the link's interfaces (an extension)",
             min_length = 1, max_length = 64)),
     request_body(content((Content = "application/json"), (Vec<u8> = "application/vnd.ocf+cbor"))),

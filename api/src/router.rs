@@ -31,9 +31,10 @@ use crate::config::millis;
 use crate::oauth::{self, access_token};
 use crate::problem::{Intent, Problem};
 use crate::route::{Route, RouteFault};
-use crate::subscriptions;
 use crate::trace::{self, Trace};
-use crate::{body, devices, docs, health, mediator, operators, representation, resources};
+use crate::{
+    body, devices, docs, health, mediator, operators, representation, resources, subscriptions,
+};
 
 /// Everything that the process serves.
 pub fn router(app: Arc<App>) -> Router {

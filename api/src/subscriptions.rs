@@ -15,6 +15,7 @@ use shared::secret::Secret;
 use utoipa::ToSchema;
 
 use crate::app::unexpected_reply;
+use crate::body::parse_object;
 use crate::problem::{Intent, Problem};
 use crate::representation::{self, MediaType, negotiate};
 use crate::router::Asked;
@@ -23,17 +24,11 @@ use crate::router::Asked;
 const SECRET_CHARS: std::ops::RangeInclusive<usize> = 32..=256;
 
 /// Which events are wanted, and where.
-#[derive(Deserialize, ToSchema)]
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct SubscriptionRequest {
-    /// Where events are sent to, with https.
-    #[schema(format = "uri", max_length = 2048)]
+struct SubscriptionRequest {
     events_url: String,
-    /// The types of the level that is subscribed to.
-    #[schema(min_items = 1)]
     event_types: Vec<String>,
-    /// What events are signed with.
-    #[schema(min_length = 32, max_length = 256)]
     signing_secret: String,
 }
 
@@ -58,7 +53,7 @@ pub async fn subscribe(asked: Asked, target: Target, body: Body) -> Result<Respo
         MediaType::Cbor => BodyFormat::Cbor,
     };
     let body = asked.read(body).await?;
-    let request: SubscriptionRequest = serde_json::from_slice(&body).map_err(|_| {
+    let request: SubscriptionRequest = parse_object(&body).ok_or_else(|| {
         let wanted = "the body is not {\"eventsUrl\": \"…\", \"eventTypes\": [\"…\"], \"signingSecret\": \"…\"}";
         Problem::bad_request(wanted)
     })?;

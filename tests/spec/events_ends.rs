@@ -1,15 +1,17 @@
 //! How subscriptions end with what they hang on: the user's grant, and a device that somebody else
 //! takes over (cloud reference 5.11; device reference 16, point 12).
 
+use std::time::Duration;
+
 use gateway::config::Takeover;
 use gateway::events::Ending;
 use shared::channel::authorization::AuthorizationCommand;
-use shared::channel::events::{EventBody, EventType, Outcome, Target};
+use shared::channel::events::{EventBody, EventType, EventsCommand, Outcome, Target};
 use shared::channel::message::{Command, Failure, Reply, Subject};
 use shared::ids::GrantId;
 use shared::placement::PartitionId;
 use shared::scope::Scopes;
-use tests::{User, World, told};
+use tests::{Disk, User, World, told};
 
 use EventType::{DevicesOnline, DevicesUnregistered, SubscriptionCancelled};
 
@@ -119,6 +121,84 @@ fn a_subscription_whose_grant_is_gone_at_the_start_ends() {
     let last = subscriber.accept_all();
     assert_eq!(told(&last), [(1, SubscriptionCancelled)]);
     assert_eq!(world.sizes(shared::ids::ShardId(0)).subscriptions, 0);
+}
+
+fn end_client(user: &User, client: &str) -> Reply {
+    let subject = Subject::Partition(PartitionId::of_user(user.id));
+    let command = EventsCommand::EndClient { client: client.into() };
+    user.world.command_about(subject, Command::Events(command))
+}
+
+/// Cloud reference 5.11: with a client ends what users have let it be told, and that is durable when
+/// it is answered; what hangs on no grant goes on.
+#[test]
+fn with_its_client_what_users_have_granted_ends() {
+    let world = World::new();
+    let user = world.user();
+    let grant = grant(&user);
+    let granted = user.subscribed_under(Some(grant), user.wish(Target::Devices, &[DevicesOnline]));
+    let known = user.subscribed(Target::Devices, &[DevicesOnline]);
+    granted.accept_all();
+    known.accept_all();
+    assert_eq!(end_client(&user, "somebody else"), Reply::Done);
+    granted.expect_silence();
+    assert!(granted.stands());
+    assert_eq!(end_client(&user, CLIENT), Reply::Done);
+    world.restart();
+    world.settle();
+    world.deliver_all();
+    assert_eq!(told(&granted.accept_all()), [(1, SubscriptionCancelled)]);
+    known.expect_silence();
+    assert!(known.stands());
+}
+
+/// More of them than one commit takes.
+#[test]
+fn a_client_with_very_many_subscriptions_ends_with_all_of_them() {
+    const MANY: usize = 600;
+    let world = World::new();
+    let user = world.user();
+    let grant = grant(&user);
+    for _ in 0..MANY {
+        let wish = user.wish(Target::Devices, &[DevicesOnline]);
+        assert!(matches!(user.ask_to_subscribe(Some(grant), wish), Reply::Subscribed(_)));
+    }
+    assert_eq!(end_client(&user, CLIENT), Reply::Done);
+    let ended: Vec<_> = world.subscriptions_ended().into_iter().map(|(_, why)| why).collect();
+    assert_eq!(ended, [Ending::Revoked; MANY]);
+}
+
+#[test]
+fn the_end_of_a_client_that_the_store_refuses_is_told_so_and_asked_for_again() {
+    let world = World::new();
+    let user = world.user();
+    let grant = grant(&user);
+    let granted = user.subscribed_under(Some(grant), user.wish(Target::Devices, &[DevicesOnline]));
+    granted.accept_all();
+    world.disk(Disk::Refuses);
+    assert_eq!(end_client(&user, CLIENT), Reply::Failed(Failure::StoreUnavailable));
+    granted.expect_silence();
+    world.disk(Disk::Takes(Duration::ZERO));
+    assert_eq!(end_client(&user, CLIENT), Reply::Done);
+    assert_eq!(told(&granted.accept_all()), [(1, SubscriptionCancelled)]);
+}
+
+/// Whoever delivers looks at the client once more: what a crash kept from ending ends then.
+#[test]
+fn a_client_that_is_found_to_be_gone_hears_the_last_word_only() {
+    let world = World::new();
+    let user = world.user();
+    let grant = grant(&user);
+    let granted = user.subscribed_under(Some(grant), user.wish(Target::Devices, &[DevicesOnline]));
+    granted.accept_all();
+    user.signed_in_device();
+    let online = granted.next();
+    assert!(online.granted);
+    granted.report(&online, Outcome::ClientGone);
+    assert_eq!(told(&granted.accept_all()), [(2, SubscriptionCancelled)]);
+    let ended: Vec<_> = world.subscriptions_ended().into_iter().map(|(_, why)| why).collect();
+    assert_eq!(ended, [Ending::Revoked]);
+    assert!(!user.subscribed(Target::Devices, &[DevicesOnline]).next().granted);
 }
 
 /// Device reference 16, point 12: the former owner is told.

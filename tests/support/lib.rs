@@ -35,6 +35,7 @@ pub mod rest;
 pub mod scripted;
 pub mod stations;
 pub mod tools;
+pub mod web;
 pub mod wire;
 
 pub mod world;

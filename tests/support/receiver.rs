@@ -2,20 +2,21 @@
 //! by itself, remembers what came, and reacts as the test wants.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hmac::{Hmac, KeyInit, Mac};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::Value;
 use sha2::Sha256;
 
 use crate::processes::LONG;
 
-/// Seconds by which clocks and machines may differ.
-const AGE_MAX: u64 = 5;
+/// Seconds that a notification may have been on its way, on however slow a machine.
+const AGE_MAX: u64 = 60;
 
 /// A request that came, as it came.
 #[derive(Clone, Debug)]
@@ -78,8 +79,8 @@ impl Notice {
             return Err("the signature is wrong".into());
         }
         let sent: u64 = part("event-timestamp").parse().map_err(|_| "no timestamp")?;
-        if sent.abs_diff(self.unix) > AGE_MAX {
-            return Err(format!("it was {} seconds off", sent.abs_diff(self.unix)));
+        if sent > self.unix || self.unix - sent > AGE_MAX {
+            return Err(format!("it says {sent} and came at {}", self.unix));
         }
         for forbidden in ["authorization", "cookie", "accept-encoding"] {
             if self.headers.contains_key(forbidden) {
@@ -107,16 +108,43 @@ pub enum Reaction {
 
 type React = dyn Fn(&Notice) -> Reaction + Send + Sync;
 
+/// With which certificate the next connection is served.
+type Certificate = Arc<Mutex<Arc<ServerConfig>>>;
+
+#[derive(Default)]
+struct Came {
+    notices: Vec<Notice>,
+    connections: usize,
+    /// Those of them that were given up before a request.
+    refused: usize,
+}
+
 #[derive(Default)]
 struct Inbox {
-    notices: Mutex<Vec<Notice>>,
+    came: Mutex<Came>,
     more: Condvar,
+}
+
+impl Inbox {
+    fn came(&self) -> MutexGuard<'_, Came> {
+        self.came.lock().unwrap()
+    }
+
+    /// Waits until it is so.
+    #[track_caller]
+    fn wait_until(&self, what: &str, is_so: impl Fn(&Came) -> bool) -> MutexGuard<'_, Came> {
+        let not_yet = |came: &mut Came| !is_so(came);
+        let (came, waited) = self.more.wait_timeout_while(self.came(), LONG, not_yet).unwrap();
+        assert!(!waited.timed_out(), "waited too long for {what}: {:#?}", came.notices);
+        came
+    }
 }
 
 /// A running receiver. Its threads end with the process.
 pub struct Receiver {
     address: SocketAddr,
     inbox: Arc<Inbox>,
+    certificate: Option<Certificate>,
 }
 
 impl Receiver {
@@ -125,72 +153,114 @@ impl Receiver {
         Self::reacting(|_| Reaction::Status(200))
     }
 
+    /// One that takes everything over https, with this certificate.
+    pub fn secure(certificate: Arc<ServerConfig>) -> Self {
+        let certificate = Arc::new(Mutex::new(certificate));
+        Self::listening(|_| Reaction::Status(200), Some(certificate))
+    }
+
     /// One that does with each request what is said; what it has not answered 2xx it has not taken,
     /// but remembers it all the same.
     pub fn reacting(react: impl Fn(&Notice) -> Reaction + Send + Sync + 'static) -> Self {
+        Self::listening(react, None)
+    }
+
+    fn listening(
+        react: impl Fn(&Notice) -> Reaction + Send + Sync + 'static,
+        certificate: Option<Certificate>,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let inbox = Arc::new(Inbox::default());
         let (react, kept): (Arc<React>, _) = (Arc::new(react), inbox.clone());
+        let presented = certificate.clone();
         thread::spawn(move || {
             for socket in listener.incoming().flatten() {
+                kept.came().connections += 1;
                 let (react, inbox) = (react.clone(), kept.clone());
+                let tls = presented.as_ref().map(|it| it.lock().unwrap().clone());
                 thread::spawn(move || {
                     // Whoever sends may go away at any time.
-                    let _gone = serve(socket, &*react, &inbox);
+                    let _gone = accept(socket, tls, &*react, &inbox);
                 });
             }
         });
-        Self { address, inbox }
+        Self { address, inbox, certificate }
+    }
+
+    /// Presents another certificate on connections from now on.
+    pub fn present(&self, certificate: Arc<ServerConfig>) {
+        *self.certificate.as_ref().expect("it is a secure one").lock().unwrap() = certificate;
     }
 
     /// Where events for it go.
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        let scheme = if self.certificate.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}{path}", self.address)
     }
 
     /// All that came.
     pub fn notices(&self) -> Vec<Notice> {
-        self.inbox.notices.lock().unwrap().clone()
+        self.inbox.came().notices.clone()
     }
 
     /// How many came.
     pub fn count(&self) -> usize {
-        self.inbox.notices.lock().unwrap().len()
+        self.inbox.came().notices.len()
+    }
+
+    /// How often somebody has connected, whatever came of it.
+    pub fn connections(&self) -> usize {
+        self.inbox.came().connections
     }
 
     /// Waits until so many have come, and returns them.
     #[track_caller]
     pub fn wait_for(&self, count: usize) -> Vec<Notice> {
-        let notices = self.inbox.notices.lock().unwrap();
-        let few = |notices: &mut Vec<Notice>| notices.len() < count;
-        let (notices, waited) = self.inbox.more.wait_timeout_while(notices, LONG, few).unwrap();
-        assert!(!waited.timed_out(), "{count} are to come: {notices:#?}");
-        notices.clone()
+        let what = format!("{count} notifications");
+        self.inbox.wait_until(&what, |came| came.notices.len() >= count).notices.clone()
     }
 
     /// Waits until one has come that is it.
     #[track_caller]
     pub fn wait_until(&self, what: &str, is_it: impl Fn(&Notice) -> bool) -> Notice {
-        let notices = self.inbox.notices.lock().unwrap();
-        let none = |notices: &mut Vec<Notice>| !notices.iter().any(&is_it);
-        let (notices, waited) = self.inbox.more.wait_timeout_while(notices, LONG, none).unwrap();
-        assert!(!waited.timed_out(), "waited too long for {what}: {notices:#?}");
-        notices.iter().find(|notice| is_it(notice)).unwrap().clone()
+        let came = self.inbox.wait_until(what, |came| came.notices.iter().any(&is_it));
+        came.notices.iter().find(|notice| is_it(notice)).unwrap().clone()
+    }
+
+    /// Waits until so many connections were given up before a request.
+    #[track_caller]
+    pub fn wait_for_refusals(&self, count: usize) {
+        drop(self.inbox.wait_until("refused connections", |came| came.refused >= count));
     }
 }
 
-fn serve(socket: TcpStream, react: &React, inbox: &Inbox) -> std::io::Result<()> {
+fn accept(
+    mut socket: TcpStream,
+    tls: Option<Arc<ServerConfig>>,
+    react: &React,
+    inbox: &Inbox,
+) -> std::io::Result<()> {
     socket.set_nodelay(true)?;
-    let mut reader = BufReader::new(socket.try_clone()?);
-    let mut socket = socket;
-    for nth in 0.. {
-        let Some(notice) = read(&mut reader, nth)? else { return Ok(()) };
-        let reaction = react(&notice);
-        {
-            inbox.notices.lock().unwrap().push(notice);
+    let Some(tls) = tls else { return serve(socket, react, inbox) };
+    let mut session = ServerConnection::new(tls).map_err(std::io::Error::other)?;
+    while session.is_handshaking() {
+        if let Err(error) = session.complete_io(&mut socket) {
+            inbox.came().refused += 1;
             inbox.more.notify_all();
+            return Err(error);
         }
+    }
+    serve(StreamOwned::new(session, socket), react, inbox)
+}
+
+fn serve(stream: impl Read + Write, react: &React, inbox: &Inbox) -> std::io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    for nth in 0.. {
+        let Some(notice) = read(&mut stream, nth)? else { return Ok(()) };
+        let reaction = react(&notice);
+        inbox.came().notices.push(notice);
+        inbox.more.notify_all();
         let (status, header) = match reaction {
             Reaction::Status(status) => (status, String::new()),
             Reaction::With(status, header) => (status, format!("{header}\r\n")),
@@ -204,7 +274,9 @@ fn serve(socket: TcpStream, react: &React, inbox: &Inbox) -> std::io::Result<()>
             }
             Reaction::Cut => return Ok(()),
         };
-        write!(socket, "HTTP/1.1 {status} Whatever\r\ncontent-length: 0\r\n{header}\r\n")?;
+        let stream = stream.get_mut();
+        write!(stream, "HTTP/1.1 {status} Whatever\r\ncontent-length: 0\r\n{header}\r\n")?;
+        stream.flush()?;
     }
     Ok(())
 }

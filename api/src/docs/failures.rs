@@ -27,6 +27,10 @@ pub struct OfUpdate;
 /// Subscribing.
 pub struct OfSubscribing;
 
+/// Operations on a subscription to a resource. What has no subscription id at the end of its path is a
+/// resource itself.
+pub struct OfResourceSubscription;
+
 /// Operations of Mediators without a device.
 pub struct OfMediator;
 
@@ -72,6 +76,12 @@ impl IntoResponses for OfUpdate {
 impl IntoResponses for OfSubscribing {
     fn responses() -> Responses {
         problems(&[400, 401, 403, 404, 406, 408, 409, 413, 415])
+    }
+}
+
+impl IntoResponses for OfResourceSubscription {
+    fn responses() -> Responses {
+        problems(&[400, 401, 403, 404, 405, 406, 409, 412, 413, 415, 501, 502])
     }
 }
 
@@ -164,7 +174,7 @@ fn meaning(status: u16) -> &'static str {
         401 => "No token, or none that is good here",
         403 => "The token lacks a scope, or the device refuses",
         404 => "Not there for this user",
-        405 => "The device does not allow that",
+        405 => "The device does not allow that, or the path has no such method",
         406 => "No form that the caller accepts",
         408 => "The body did not come in time",
         409 => "It is somebody else's, or has changed meanwhile, or the device says so",

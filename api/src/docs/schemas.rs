@@ -120,6 +120,19 @@ pub struct OauthError {
     pub error_description: String,
 }
 
+/// Where a resource is.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub struct ResourcePath {
+    /// Device id.
+    #[param(format = "uuid")]
+    pub di: String,
+    /// The rest of a link's `href`. It may have several segments, with slashes between them that are
+    /// not encoded: that is more than OpenAPI can say.
+    #[param(pattern = r"^[^\x00-\x1F\x7F/]*[^\x00-\x1F\x7F/.][^\x00-\x1F\x7F/]*$")]
+    pub href: String,
+}
+
 /// What lists and devices show.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -179,6 +192,7 @@ pub struct ConsentForm {
     /// What shows that the form is ours, as the page has it.
     pub proof: String,
     /// `allow` or `deny`.
+    #[schema(pattern = "^(allow|deny)$")]
     pub decision: String,
 }
 
@@ -186,6 +200,7 @@ pub struct ConsentForm {
 #[derive(ToSchema)]
 pub struct TokenForm {
     /// `authorization_code` or `refresh_token`.
+    #[schema(pattern = "^(authorization_code|refresh_token)$")]
     pub grant_type: String,
     /// With `authorization_code`.
     pub code: Option<String>,
@@ -207,6 +222,7 @@ pub struct TokenForm {
 #[derive(ToSchema)]
 pub struct PresentedForm {
     /// The token.
+    #[schema(min_length = 1)]
     pub token: String,
     /// What kind it is; not needed.
     pub token_type_hint: Option<String>,

@@ -42,6 +42,15 @@ impl Clients {
         app: &App,
         id: &str,
     ) -> Result<Option<Arc<ClientRecord>>, Unfulfilled> {
+        Ok(self.registered(app, id).await?.filter(|client| client.enabled))
+    }
+
+    /// The client of this id, if there is one, whether it may do anything or not.
+    pub async fn registered(
+        &self,
+        app: &App,
+        id: &str,
+    ) -> Result<Option<Arc<ClientRecord>>, Unfulfilled> {
         if id.len() > CLIENT_ID_BYTES_MAX {
             return Ok(None);
         }
@@ -51,7 +60,7 @@ impl Clients {
             return Ok(known.client.clone());
         }
         let client = match app.ask_registry(RegistryCommand::ReadClient { id: id.into() }).await {
-            Ok(Reply::Client(client)) => Some(Arc::new(client)).filter(|client| client.enabled),
+            Ok(Reply::Client(client)) => Some(Arc::new(client)),
             Err(Unfulfilled::Failed(Failure::NoSuchRecord)) => None,
             Ok(_) => return Err(Unfulfilled::Nonsense),
             Err(error) => return Err(error),
@@ -64,13 +73,6 @@ impl Clients {
             self.0.insert(id.into(), known);
         }
         Ok(client)
-    }
-
-    /// Authorities of a client's own servers, if it has some. One that is not registered has none.
-    pub async fn authorities(&self, app: &App, id: &str) -> Result<Option<String>, Unfulfilled> {
-        let found = self.find(app, id).await?;
-        let own = found.map(|client| client.authorities.clone());
-        Ok(own.filter(|authorities| !authorities.is_empty()))
     }
 
     /// A client has changed: it is asked for again.

@@ -29,16 +29,25 @@ const CONTACT_BYTES_MAX: usize = 200;
 #[serde(deny_unknown_fields)]
 pub struct NewClient {
     /// `client_id`; made up when none.
+    #[schema(pattern = r"^[A-Za-z0-9._~-]{1,128}$")]
     #[serde(default)]
     pub id: Option<String>,
-    /// What users see.
+    /// What users see; at most 100 bytes.
+    #[schema(
+        min_length = 1,
+        pattern = r"^[^\s\x00-\x1f\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?$"
+    )]
     pub name: String,
-    /// Whom operators talk to.
+    /// Whom operators talk to; at most 200 bytes.
     #[serde(default)]
     pub contact: String,
-    /// Where browsers may be sent back to.
+    /// Where browsers may be sent back to: absolute https URIs without user and fragment.
+    #[schema(min_items = 1, max_items = 10)]
     pub redirect_uris: Vec<String>,
     /// What may be asked for, separated by spaces.
+    #[schema(
+        pattern = r"^(r:\*|w:\*|offline_access|mediator)( (r:\*|w:\*|offline_access|mediator))*$"
+    )]
     pub scope: String,
     /// Whether it may introspect all tokens.
     #[serde(default)]
@@ -141,10 +150,15 @@ pub async fn add_secret(app: &App, id: &str) -> Result<Secret, Refusal> {
     Ok(secret)
 }
 
-/// Lets a client do what it is registered for, or nothing.
+/// Lets a client do what it is registered for, or nothing. In the second case its subscriptions end;
+/// where that cannot be said now, asking again says it again.
 pub async fn set_enabled(app: &App, id: &str, enabled: bool) -> Result<(), Refusal> {
     let client = read(app, id).await?;
-    replace(app, ClientRecord { enabled, ..client }).await
+    replace(app, ClientRecord { enabled, ..client }).await?;
+    if !enabled {
+        app.end_client(id).await?;
+    }
+    Ok(())
 }
 
 /// Replaces the authorities of a client's own servers; none when empty.
@@ -154,8 +168,10 @@ pub async fn set_authorities(app: &App, id: &str, authorities: String) -> Result
     replace(app, ClientRecord { authorities, ..client }).await
 }
 
-/// Forgets a client. Its tokens are good for nothing from then on.
+/// Forgets a client. It may do nothing from the first moment, and goes last: as long as it is there,
+/// this can be asked for again.
 pub async fn remove(app: &App, id: &str) -> Result<(), Refusal> {
+    set_enabled(app, id, false).await?;
     let reply = app.ask_registry(RegistryCommand::RemoveClient { id: id.into() }).await?;
     app.oauth.clients.forget(id);
     done(reply)

@@ -30,6 +30,7 @@ use super::clients::{ClientView, NewClient};
 use super::users::{Deletion, UserView};
 use super::{Refusal, clients, users};
 use crate::app::App;
+use crate::body::parse_object;
 use crate::docs::failures;
 use crate::oauth::error::json;
 use crate::problem::Problem;
@@ -88,8 +89,8 @@ async fn read<T: DeserializeOwned>(app: &App, request: Request) -> Result<T, Pro
     }
     let body = router::read_body(app, &parts, body).await?;
     // What serde says of a body may repeat a password.
-    serde_json::from_slice(&body)
-        .map_err(|_| Problem::bad_request("the body is not the JSON object that is described"))
+    parse_object(&body)
+        .ok_or_else(|| Problem::bad_request("the body is not the JSON object that is described"))
 }
 
 /// A client that was registered.
@@ -204,13 +205,18 @@ pub async fn remove_client(
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewUser {
-    /// Under which name they log in.
+    /// Under which name they log in; at most 128 bytes.
+    #[schema(
+        min_length = 1,
+        pattern = r"^[^\s\x00-\x1f\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?$"
+    )]
     name: String,
     /// Who they are to devices that know them already; made up when left out.
     #[schema(value_type = Option<String>, format = "uuid")]
     #[serde(default)]
     uid: Option<UserId>,
-    /// Of at least 8 characters.
+    /// Of at least 8 characters and at most 256 bytes, without control characters.
+    #[schema(pattern = r"^[^\x00-\x1f\x7f-\x9f]{8,}$")]
     password: String,
 }
 
@@ -218,7 +224,8 @@ struct NewUser {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewPassword {
-    /// Of at least 8 characters.
+    /// Of at least 8 characters and at most 256 bytes, without control characters.
+    #[schema(pattern = r"^[^\x00-\x1f\x7f-\x9f]{8,}$")]
     password: String,
 }
 

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use shared::channel::events::{Delivery, EventsCommand};
 use shared::channel::message::{Command, CommandEnvelope, NO_COMMAND, Reply, Subject};
 use shared::channel::{ApiEnd, ApiLink, ChannelError, LinkError, Rest, SendError};
-use shared::placement::{PARTITIONS, PartitionId, Placement};
+use shared::ids::ShardId;
+use shared::placement::Placement;
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot};
@@ -131,15 +132,19 @@ impl Link {
 
     /// Tells every shard that this process delivers notifications.
     pub(super) fn offer_to_deliver(&self, patience: Duration) -> Result<(), Unanswered> {
-        for shard in 0..self.shards() {
-            let mut partitions = (0..PARTITIONS).filter_map(PartitionId::new);
-            let is_its = |partition: &PartitionId| self.placement.shard_of(*partition).0 == shard;
-            let Some(partition) = partitions.find(is_its) else { continue };
-            let command = Command::Events(EventsCommand::Deliver);
-            // Nobody needs the answer: what was not heard shows in what is not delivered.
-            let _answer = self.send(Subject::Partition(partition), command, patience)?;
-        }
-        Ok(())
+        // Nobody needs the answers: what was not heard shows in what is not delivered.
+        self.send_to_all(&Command::Events(EventsCommand::Deliver), patience).map(drop)
+    }
+
+    /// The same command for every shard, about one of its partitions.
+    pub(super) fn send_to_all(
+        &self,
+        command: &Command,
+        patience: Duration,
+    ) -> Result<Vec<oneshot::Receiver<Result<Reply, Unanswered>>>, Unanswered> {
+        let one_of = |shard| self.placement.partitions_of(ShardId(shard)).next();
+        let subjects = (0..self.shards()).filter_map(one_of).map(Subject::Partition);
+        subjects.map(|subject| self.send(subject, command.clone(), patience)).collect()
     }
 
     fn now(&self) -> shared::time::Instant {

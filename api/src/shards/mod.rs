@@ -116,6 +116,22 @@ impl Shards {
         reply.await.unwrap_or(Err(Unanswered::Lost))
     }
 
+    /// Asks every shard the same.
+    pub async fn ask_all(
+        &self,
+        command: &Command,
+        patience: Duration,
+    ) -> Result<Vec<Reply>, Unanswered> {
+        let link = self.today().ok_or(Unanswered::NotConnected)?;
+        let awaited = link.send_to_all(command, patience)?;
+        drop(link);
+        let mut replies = Vec::with_capacity(awaited.len());
+        for reply in awaited {
+            replies.push(reply.await.unwrap_or(Err(Unanswered::Lost))?);
+        }
+        Ok(replies)
+    }
+
     /// Keeps a link to the gateway, for as long as it is polled. With somebody who delivers, the
     /// notifications of each link are handed over as they come, until the link is lost.
     pub async fn keep_linked(&self, courier: Option<&Courier>) -> Infallible {

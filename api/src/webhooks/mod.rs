@@ -7,10 +7,11 @@
 //!
 //! Nothing is kept here: which notification is next, when it is tried again and when it is given up
 //! is the shard's. [`rules`] says where notifications may go, [`connector`] gets there and checks it
-//! once more, [`signature`] makes and checks `Event-Signature`, [`verify`] does that on the command
+//! once more, [`distrust`] says what to do where the receiver's certificate is not trusted, [`signature`] makes and checks `Event-Signature`, [`verify`] does that on the command
 //! line.
 
 mod connector;
+mod distrust;
 mod notification;
 pub mod rules;
 mod sender;
@@ -114,5 +115,17 @@ fn note(delivery: &Delivery, reason: &str) {
         number = delivery.number,
         reason,
         "notification not taken"
+    );
+}
+
+/// The same of one whose receiver could not show who it is, and what can be done about that.
+fn warn(delivery: &Delivery, reason: &str, advice: &str) {
+    tracing::warn!(
+        subscription = %delivery.id,
+        client = delivery.client,
+        number = delivery.number,
+        reason,
+        advice,
+        "notification not sent: its receiver is not trusted"
     );
 }

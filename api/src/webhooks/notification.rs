@@ -98,7 +98,7 @@ fn body(body: &EventBody, media_type: MediaType) -> Result<Option<Vec<u8>>, Cbor
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use shared::channel::events::{Event, EventType};
     use shared::channel::message::LinkView;
@@ -107,12 +107,17 @@ mod tests {
 
     const DI: &str = "53080a4f-5e3e-4291-802f-3436238232d2";
 
-    fn delivery(event_type: EventType, body: EventBody, format: BodyFormat) -> Delivery {
+    pub(in crate::webhooks) fn delivery(
+        event_type: EventType,
+        body: EventBody,
+        format: BodyFormat,
+    ) -> Delivery {
         Delivery {
             user: UserId::from_bytes([1; 16]),
             id: "1eeb465c-5e8d-4305-a366-bbf035fff671".parse::<SubscriptionId>().unwrap(),
             number: 7,
             client: "partner".into(),
+            granted: true,
             url: "https://app.consumer.example/c2c/events/5b1f?x=1".into(),
             secret: Secret::new("3BZ6oI9xbRJzOUvUoRb5RgaZjPqHrmql"),
             correlation: "8804e90c-53f7-45b8-a9af-128b6bc8cd10".into(),

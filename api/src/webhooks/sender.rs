@@ -13,12 +13,12 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
-use shared::channel::events::{Delivery, Outcome};
+use shared::channel::authorization::ClientRecord;
+use shared::channel::events::{Delivery, EventType, Outcome};
 
 use super::connector::Connector;
-use super::note;
-use super::notification;
 use super::rules::Rules;
+use super::{distrust, note, notification, warn};
 use crate::app::App;
 use crate::config::{Events, millis};
 use crate::oauth::authorities::{self, NoAuthorities};
@@ -68,14 +68,16 @@ impl Sender {
                 return Outcome::Refused;
             }
         };
-        let http = match app.oauth.clients.authorities(app, &delivery.client).await {
-            Ok(own) => self.http(own.as_deref().unwrap_or_default()),
-            Err(_) => {
-                note(delivery, "its client cannot be looked up");
-                return Outcome::Failed { retry_after_secs: None };
-            }
+        let Ok(client) = app.oauth.clients.registered(app, &delivery.client).await else {
+            note(delivery, "its client cannot be looked up");
+            return Outcome::Failed { retry_after_secs: None };
         };
-        let Ok(http) = http else {
+        if !may_have(delivery, client.as_deref()) {
+            note(delivery, "its client is not registered any more, or switched off");
+            return Outcome::ClientGone;
+        }
+        let authorities = client.as_ref().map_or("", |client| client.authorities.as_str());
+        let Ok(http) = self.http(authorities) else {
             note(delivery, "its client's authorities cannot be read");
             return Outcome::Failed { retry_after_secs: None };
         };
@@ -89,7 +91,10 @@ impl Sender {
                 outcome
             }
             Err(error) => {
-                note(delivery, &reason(&error));
+                match distrust::advice(&error) {
+                    Some(advice) => warn(delivery, &reason(&error), advice),
+                    None => note(delivery, &reason(&error)),
+                }
                 Outcome::Failed { retry_after_secs: None }
             }
         }
@@ -111,6 +116,13 @@ impl Sender {
         known.push(Private { authorities: authorities.to_owned(), http: http.clone() });
         Ok(http)
     }
+}
+
+/// Whether the client may have a notification. That its subscription has ended it may always hear.
+fn may_have(delivery: &Delivery, client: Option<&ClientRecord>) -> bool {
+    let may_do_anything = client.is_some_and(|client| client.enabled);
+    let is_last = delivery.event.event_type == EventType::SubscriptionCancelled;
+    !delivery.granted || is_last || may_do_anything
 }
 
 fn http(config: &Events, rules: &Arc<Rules>, roots: RootCertStore) -> Http {
@@ -177,6 +189,37 @@ fn reason(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use shared::channel::events::{BodyFormat, EventBody};
+
+    /// Cloud reference 5.11: no device data for a client that may have nothing any more.
+    #[test]
+    fn a_client_that_is_gone_hears_only_that_it_has_ended() {
+        let client = |enabled| ClientRecord {
+            id: "partner".into(),
+            revision: 1,
+            name: String::new(),
+            contact: String::new(),
+            secrets: Vec::new(),
+            redirect_uris: Vec::new(),
+            scopes: shared::scope::Scopes::READ,
+            introspects: false,
+            authorities: String::new(),
+            enabled,
+            created: 0,
+        };
+        let of = |event| notification::tests::delivery(event, EventBody::Nothing, BodyFormat::Json);
+        let online = of(EventType::DevicesOnline);
+        let last = of(EventType::SubscriptionCancelled);
+        for (client, may) in
+            [(None, false), (Some(client(false)), false), (Some(client(true)), true)]
+        {
+            assert_eq!(may_have(&online, client.as_ref()), may);
+            assert!(may_have(&last, client.as_ref()));
+            // Of the credentials file.
+            let known = Delivery { granted: false, ..online.clone() };
+            assert!(may_have(&known, client.as_ref()));
+        }
+    }
 
     /// Cloud reference 5.10, row by row; cases 133, 142 to 145.
     #[test]

@@ -5,6 +5,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
+use crate::hex;
+
 /// What is signed of a notification: the headers as they are sent, and the body.
 #[derive(Clone, Copy, Debug)]
 pub struct Signed<'a> {
@@ -48,23 +50,9 @@ impl Signed<'_> {
 
     /// Whether this is the signature, in either case. How long that takes tells nothing.
     pub fn is_signed(&self, secret: &str, signature: &str) -> bool {
-        let Some(presented) = from_hex(signature) else { return false };
+        let Some(presented) = hex::decode_32(signature) else { return false };
         self.mac(secret).ct_eq(&presented).into()
     }
-}
-
-/// Exactly 64 hexadecimal digits, in either case.
-fn from_hex(text: &str) -> Option<[u8; 32]> {
-    let digits = text.as_bytes();
-    if digits.len() != 64 {
-        return None;
-    }
-    let mut bytes = [0; 32];
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks(2)) {
-        let digit = |nth: usize| (pair[nth] as char).to_digit(16);
-        *byte = (digit(0)? << 4 | digit(1)?) as u8;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::signature::Signed;
+use crate::hex;
 use crate::router::unix_now;
 
 /// Longest body that is read.
@@ -172,9 +173,7 @@ pub fn verify(
     let signature = needed(&headers.signature, "Event-Signature")?;
     number(&sequence_number).ok_or(NotValid::Number("Sequence-Number"))?;
     let at = number(&timestamp).ok_or(NotValid::Number("Event-Timestamp"))?;
-    if signature.len() != 64 || !signature.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return Err(NotValid::Digits);
-    }
+    hex::decode_32(&signature).ok_or(NotValid::Digits)?;
     let signed = Signed {
         content_type: headers.content_type.as_deref().unwrap_or_default(),
         event_type: &event_type,

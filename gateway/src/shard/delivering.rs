@@ -101,6 +101,7 @@ impl Shard {
             id,
             number: subscription.outbox.number(),
             client: asked.client.clone(),
+            granted: subscription.grant.is_some(),
             url: asked.url.clone(),
             secret: asked.secret.clone(),
             correlation: asked.correlation.clone(),
@@ -151,6 +152,10 @@ impl Shard {
                 if subscription.refusals >= REFUSALS_MAX {
                     self.doom(id, Ending::Refused);
                 }
+                self.deal_with_first(id);
+            }
+            Outcome::ClientGone => {
+                self.doom(id, Ending::Revoked);
                 self.deal_with_first(id);
             }
             Outcome::Failed { retry_after_secs } => {

@@ -33,6 +33,9 @@ impl Shard {
             (Command::Events(EventsCommand::Deliver), Subject::Partition(_)) => {
                 return self.on_courier(to);
             }
+            (Command::Events(EventsCommand::EndClient { client }), Subject::Partition(_)) => {
+                return self.end_client(to, &client);
+            }
             (Command::Authorization(command), subject) => {
                 return self.on_authorization_command(to, subject, command);
             }

@@ -13,7 +13,7 @@ use shared::ids::{DeviceId, GrantId, SubscriptionId};
 use super::Shard;
 use super::news::{News, Told, chunks, links_of};
 use super::staging::Change;
-use crate::command::Caller;
+use crate::command::{Caller, ReplyTo};
 use crate::events::{Ending, Stage, Subscription, Way, record};
 use crate::limits::{CLIENT_ID_BYTES_MAX, EVENTS_URL_BYTES_MAX, NOTIFICATION_ENTRIES_MAX};
 use crate::store::SEAL_NONCE_BYTES;
@@ -44,7 +44,7 @@ impl Shard {
                 self.router.reply(caller.channel, caller.request, Reply::Done);
                 Ok(())
             }
-            EventsCommand::Deliver => Err(Failure::WrongShard),
+            EventsCommand::Deliver | EventsCommand::EndClient { .. } => Err(Failure::WrongShard),
         };
         if let Err(failure) = outcome {
             self.fail(caller, failure);
@@ -305,21 +305,43 @@ impl Shard {
                 self.events.doomed.extend_from_slice(some);
                 continue;
             }
-            let mut news = News::default();
-            for &(id, ending) in some {
-                match self.events.subscriptions.get(id).map(|found| found.stage) {
-                    Some(Stage::Waiting { caller, .. }) => {
-                        self.forget_refused(id);
-                        self.fail(caller, not_begun(ending));
-                    }
-                    Some(_) => self.append_end(&mut news, id, ending),
-                    None => {}
-                }
-            }
+            let news = self.news_of_ends(some);
             if !news.writes.is_empty() {
                 self.commit_with([], Change::Noted, None, news);
             }
         }
+    }
+
+    fn news_of_ends(&mut self, doomed: &[(SubscriptionId, Ending)]) -> News {
+        let mut news = News::default();
+        for &(id, ending) in doomed {
+            match self.events.subscriptions.get(id).map(|found| found.stage) {
+                Some(Stage::Waiting { caller, .. }) => {
+                    self.forget_refused(id);
+                    self.fail(caller, not_begun(ending));
+                }
+                Some(_) => self.append_end(&mut news, id, ending),
+                None => {}
+            }
+        }
+        news
+    }
+
+    /// A client may have nothing any more: what users had granted it to be told ends. Subscriptions
+    /// under tokens of the credentials file have nothing to do with who is registered.
+    pub(super) fn end_client(&mut self, to: ReplyTo, client: &str) {
+        if self.check_commits().is_err() {
+            return self.answer(to, Reply::Failed(Failure::Overloaded));
+        }
+        let all = self.events.subscriptions.iter();
+        let its = all.filter(|it| it.grant.is_some() && it.asked.client == client && it.listens());
+        let mut its: Vec<_> = its.map(|it| (it.id, Ending::Revoked)).collect();
+        let last = its.split_off(its.len().saturating_sub(ENDED_AT_ONCE));
+        self.events.doomed.extend(its);
+        self.end_doomed();
+        let news = self.news_of_ends(&last);
+        let answer = Some((to, Reply::Done));
+        self.commit_with([], Change::Authorization { edits: Vec::new(), answer }, None, news);
     }
 
     /// Nothing of a subscription is left in the store, or it could not be said.

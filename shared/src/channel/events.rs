@@ -192,6 +192,9 @@ pub enum EventsCommand {
     /// From now on, and until the channel closes, this process delivers what the shard hands to it:
     /// [`super::message::Reply::Done`]. About any partition of the shard.
     Deliver,
+    /// A client may have nothing any more: its subscriptions under grants end;
+    /// [`super::message::Reply::Done`]. About any partition of the shard, and to every shard.
+    EndClient { client: String },
     /// What came of a delivery: [`super::message::Reply::Done`], whether anybody waited for it or not.
     Delivered { id: SubscriptionId, number: u64, outcome: Outcome },
 }
@@ -205,6 +208,8 @@ pub enum Outcome {
     Gone,
     /// The receiver will never take this notification.
     Refused,
+    /// Nobody was asked: its client is not registered any more, or switched off.
+    ClientGone,
     /// The receiver may take it another time.
     Failed {
         /// When, if it said so.
@@ -245,6 +250,9 @@ pub struct Delivery {
     pub number: u64,
     /// Whose receiver it is.
     pub client: String,
+    /// Whether a user has granted it, so that the client has to be a registered one. Those of the
+    /// credentials file are not.
+    pub granted: bool,
     /// Where it goes.
     pub url: String,
     /// What it is signed with.

@@ -14,7 +14,7 @@ use crate::placement::PartitionId;
 use crate::secret::Secret;
 
 /// Version of this module: both sides must agree, it is the first thing the introduction checks.
-pub const PROTOCOL_VERSION: u32 = 3;
+pub const PROTOCOL_VERSION: u32 = 4;
 
 /// Largest message in a ring, in bytes. Longer lists are paged.
 pub const MESSAGE_BYTES_MAX: usize = 512 * 1024;

@@ -9,29 +9,8 @@ use tests::browser::{code, redeem};
 use tests::ordeal::Ordeal;
 use tests::processes::{Setup, TestCloud};
 use tests::receiver::{Notice, Reaction, Receiver};
-use tests::rest::Rest;
 
-const SECRET: &str = "3BZ6oI9xbRJzOUvUoRb5RgaZjPqHrmql";
-
-fn wish(url: &str, types: &[&str]) -> Value {
-    json!({ "eventsUrl": url, "eventTypes": types, "signingSecret": SECRET })
-}
-
-/// The id of a subscription at `level`, a path below the devices.
-fn subscribe(rest: &Rest, token: &str, level: &str, url: &str, types: &[&str]) -> String {
-    let path = format!("/api/v1/devices{level}/subscriptions");
-    let made = rest.post(&*path).token(token).json(&wish(url, types)).send().is(201);
-    let id = made.value()["subscriptionId"].as_str().unwrap().to_owned();
-    assert_eq!(made.header("location"), Some(&*format!("{path}/{id}")));
-    id
-}
-
-#[track_caller]
-fn check(notices: &[Notice]) {
-    for notice in notices {
-        notice.check(SECRET).unwrap();
-    }
-}
+use super::subscribing::{SECRET, check, subscribe, wish};
 
 fn light(cloud: &TestCloud) -> DeviceId {
     cloud.devices()[0]
@@ -119,7 +98,7 @@ fn devices_and_links_are_told_from_the_beginning_on() {
     cloud.kill_gateway();
 }
 
-/// Cases 142, 143, 144, 148: failures are repeated under the same number, 410 ends, and one slow
+/// Cases 133, 142 to 145, 148: failures are repeated under the same number, 410 ends, and one slow
 /// receiver delays nobody else.
 #[test]
 fn receivers_fail_in_every_way_and_nothing_is_lost_or_reordered() {
@@ -135,9 +114,12 @@ fn receivers_fail_in_every_way_and_nothing_is_lost_or_reordered() {
     });
     let silent = Receiver::reacting(|_| Reaction::Silent(Duration::from_secs(60)));
     let gone = Receiver::reacting(|_| Reaction::Status(410));
-    let moved = Receiver::reacting(|_| Reaction::With(307, "location: http://127.0.0.1:9/".into()));
+    let elsewhere = Receiver::start();
+    let location = format!("location: {}", elsewhere.url("/"));
+    let moved = Receiver::reacting(move |_| Reaction::With(307, location.clone()));
+    let picky = Receiver::reacting(|_| Reaction::Status(400));
     let types = ["devices_registered", "devices_online"];
-    for receiver in [&silent, &gone, &moved, &failing] {
+    for receiver in [&silent, &gone, &moved, &picky, &failing] {
         subscribe(&rest, &token, "", &receiver.url("/"), &types);
     }
     let all = failing.wait_for(5);
@@ -147,8 +129,11 @@ fn receivers_fail_in_every_way_and_nothing_is_lost_or_reordered() {
     assert!(all[..4].iter().all(|notice| notice.body == all[0].body));
     assert!(all[3].at - all[2].at >= Duration::from_secs(2), "Retry-After is kept");
     assert_eq!(gone.count(), 1, "nothing follows 410");
-    let refused: Vec<_> = moved.wait_for(2).iter().map(Notice::number).collect();
-    assert_eq!(refused, [0, 1], "a redirect is a refusal: it is not repeated, and not followed");
+    for refusing in [&moved, &picky] {
+        let refused: Vec<_> = refusing.wait_for(2).iter().map(Notice::number).collect();
+        assert_eq!(refused, [0, 1], "what is refused is not repeated");
+    }
+    assert_eq!(elsewhere.connections(), 0, "a redirect is a refusal: it is not followed");
     assert_eq!(silent.count(), 1, "one at a time");
     cloud.stop();
 }
@@ -187,7 +172,7 @@ fn power_cuts_lose_no_event_and_repeat_no_number_for_another_one() {
     cloud.stop();
 }
 
-/// Cases 102 to 106, 108, 109, and 9.2: what is wrong is refused before anything is connected to.
+/// Cases 102 to 105, 107, 108, and 9.2: what is wrong is refused before anything is connected to.
 #[test]
 fn a_subscription_that_is_not_as_it_should_be_is_refused() {
     let mut cloud = TestCloud::start(Setup::default());
@@ -220,30 +205,44 @@ fn a_subscription_that_is_not_as_it_should_be_is_refused() {
     }
     let path = "/api/v1/devices/subscriptions";
     rest.post(path).token(&token).body("text/plain", good.to_string()).send().is_problem(415);
+    rest.post(path).token(&token).body("", good.to_string()).send().is_problem(415);
+    let resource = format!("/{}/light/1", light(&cloud));
+    let values = json!([good["eventsUrl"], good["eventTypes"], good["signingSecret"]]);
+    post(&values).is_problem(400);
+    for (level, of_another) in [
+        ("", "resource_contentchanged"),
+        (&*format!("/{}", light(&cloud)), "devices_online"),
+        (&*format!("/{}", light(&cloud)), "resource_contentchanged"),
+        (&*resource, "resources_published"),
+        (&*resource, "subscription_cancelled"),
+    ] {
+        let ask = rest.post(format!("/api/v1/devices{level}/subscriptions")).token(&token);
+        ask.json(&wish(&receiver.url("/"), &[of_another])).send().is_problem(400);
+    }
     let nobody = "00000000-0000-4000-8000-00000000dead";
     let links = wish(&receiver.url("/"), &["resources_published"]);
     let of_nobody = rest.post(format!("/api/v1/devices/{nobody}/subscriptions")).token(&token);
     of_nobody.json(&links).send().is_problem(404);
+    let foreign = rest.post(format!("/api/v1/devices/{}/subscriptions", light(&cloud)));
+    foreign.token(&cloud.other_token()).json(&links).send().is_problem(404);
     let content = wish(&receiver.url("/"), &["resource_contentchanged"]);
     let nothing = format!("/api/v1/devices/{}/nothing/subscriptions", light(&cloud));
     rest.post(nothing).token(&token).json(&content).send().is_problem(404);
-    let id = subscribe(&rest, &token, "", &receiver.url("/"), &["devices_online"]);
-    let other = cloud.other_token();
-    let path = format!("/api/v1/devices/subscriptions/{id}");
-    rest.delete(&*path).token(&other).send().is_problem(404);
-    rest.get(&*path).token(&other).send().is_problem(404);
-    let wrong_level = format!("/api/v1/devices/{}/subscriptions/{id}", light(&cloud));
-    rest.delete(wrong_level).token(&token).send().is_problem(404);
-    rest.delete("/api/v1/devices/subscriptions/one").token(&token).send().is_problem(400);
-    rest.get(&*path).token(&token).send().is(200);
+    assert_eq!(receiver.connections(), 0, "nobody was connected to");
+    let mut longer = good.clone();
+    longer["signingSecret"] = json!("x".repeat(33));
+    post(&longer).is(201);
     cloud.stop();
 }
 
-/// Rule 1 of cloud reference 9.2, and case 106, with the configuration of production.
+/// Rule 1 of cloud reference 9.2, and cases 104 and 106, with the configuration of production.
 #[test]
 fn without_the_switch_events_go_to_public_https_receivers_only() {
-    let setup = Setup { api: |config| drop(config.remove("events")), ..Setup::default() };
-    let cloud = TestCloud::start(setup);
+    let api = |config: &mut toml::Table| {
+        let strict = ("strict_signing_secret".to_owned(), true.into());
+        config.insert("events".into(), toml::Table::from_iter([strict]).into());
+    };
+    let cloud = TestCloud::start(Setup { api, ..Setup::default() });
     let receiver = Receiver::start();
     let port = receiver.url("").rsplit(':').next().unwrap().to_owned();
     let (rest, token) = (cloud.rest(), cloud.token());
@@ -253,6 +252,11 @@ fn without_the_switch_events_go_to_public_https_receivers_only() {
         format!("https://localhost:{port}/"),
         format!("https://[::ffff:127.0.0.1]:{port}/"),
         "https://169.254.169.254/latest/meta-data".into(),
+        "https://10.0.0.1/".into(),
+        "https://192.168.1.1/".into(),
+        "https://[fe80::1]/".into(),
+        "https://[fd00::1]/".into(),
+        "https://metadata.localhost/".into(),
         "https://nothing.invalid/".into(),
     ] {
         let body = wish(&url, &["devices_online"]);
@@ -260,7 +264,12 @@ fn without_the_switch_events_go_to_public_https_receivers_only() {
         let text = refused.is_problem(400).text();
         assert!(text.contains("not one that events are sent to"), "{url}: {text}");
     }
-    assert_eq!(receiver.count(), 0, "nobody is connected to");
+    assert_eq!(receiver.connections(), 0, "nobody is connected to");
+    // Case 104, strictly.
+    let mut long = wish("https://127.0.0.1/", &["devices_online"]);
+    long["signingSecret"] = json!("x".repeat(33));
+    let refused = rest.post("/api/v1/devices/subscriptions").token(&token).json(&long).send();
+    assert!(refused.is_problem(400).text().contains("32 characters"));
     cloud.stop();
 }
 

@@ -66,7 +66,7 @@ fn tokens_are_issued_once_listed_and_revoked() {
     revoke(DI).is_problem(404);
     revoke("no-uuid").is_problem(400);
     assert_eq!(list().0.as_array().unwrap().len(), 2);
-    for wrong in [json!({ "di": "no-uuid" }), json!({ "di": 1 }), json!([1])] {
+    for wrong in [json!({ "di": "no-uuid" }), json!({ "di": 1 }), json!([1]), json!([])] {
         issue(&wrong).is_problem(400);
     }
     rest.post(TOKENS).token(&token).body("text/plain", "{}").send().is_problem(415);

@@ -140,7 +140,8 @@ impl Receivers {
             Outcome::Accepted => known.refusals = 0,
             Outcome::Refused => known.refusals = known.refusals.saturating_add(1),
             Outcome::Gone => return known.unwanted = true,
-            Outcome::Failed { .. } => return,
+            // Clients of the simulation stay what they are: nobody finds them gone.
+            Outcome::Failed { .. } | Outcome::ClientGone => return,
         }
         known.settled |= is_last;
     }

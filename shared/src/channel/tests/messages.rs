@@ -66,6 +66,7 @@ fn any_command() -> impl Strategy<Value = Command> {
                 challenge,
             })
         }),
+        text().prop_map(|client| Command::Events(EventsCommand::EndClient { client })),
         (any_client(), option::of(any::<u64>())).prop_map(|(client, replaces)| {
             Command::Registry(RegistryCommand::PutClient { client, replaces })
         }),
@@ -199,6 +200,7 @@ fn any_delivery() -> impl Strategy<Value = Delivery> {
             id: SubscriptionId::from_bytes(id),
             number,
             client: text.clone(),
+            granted: number % 2 == 0,
             url: text.clone(),
             secret: Secret::new(text.clone()),
             correlation: text,
