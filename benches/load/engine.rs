@@ -10,6 +10,7 @@ use benches::identities::Identities;
 use benches::load::{Command, Wire};
 use benches::messages::{self, Asked};
 use benches::population::{Numbers, Population};
+use benches::receiver::Arrival;
 use gateway::store::StoreKey;
 use shared::ring::{Close, Config, DeviceRing, Doorbell, Event, SocketId};
 
@@ -40,12 +41,14 @@ pub(crate) struct Engine {
     seen: Vec<Seen>,
     pub(crate) server: SocketAddr,
     pub(crate) asked: Asked,
+    /// What has arrived at the receiver of events, if there is one.
+    pub(crate) arrivals: Option<Receiver<Arrival>>,
     pub(crate) habits: Habits,
     pub(crate) identities: Identities,
     pub(crate) population: Population,
     pub(crate) store_key: StoreKey,
     /// Number of the first device.
-    first: u32,
+    pub(crate) first: u32,
     number: u8,
     /// Connections begun so far.
     pub(crate) begun: u64,
@@ -78,6 +81,7 @@ impl Engine {
             seen: Vec::new(),
             server: arguments.server,
             asked: arguments.asked,
+            arrivals: None,
             habits: Habits { tls13: arguments.wire == Wire::Tls13, keep_rustls: false },
             identities: Identities::make(
                 &arguments.certificates,
@@ -106,7 +110,13 @@ impl Engine {
 
     /// Nanoseconds since the start.
     pub(crate) fn now(&self) -> u64 {
-        u64::try_from(self.clock.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        self.nanos_at(Instant::now())
+    }
+
+    /// The same at another time.
+    pub(crate) fn nanos_at(&self, at: Instant) -> u64 {
+        let since = at.saturating_duration_since(self.clock);
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// Works until nobody gives commands any more.
@@ -121,6 +131,7 @@ impl Engine {
                 Err(TryRecvError::Disconnected) => return Ok(()),
             }
             self.take_events();
+            self.take_arrivals();
             self.advance();
             if let Some(report) = self.report()? {
                 println!("{}", serde_json::to_string(&report)?);
@@ -237,6 +248,7 @@ impl Engine {
         match seen {
             Seen::Established { resumed } => self.on_established(peer, resumed),
             Seen::Message(code, token) => self.on_message(peer, code, token),
+            Seen::Request(token, observe) => self.on_request(peer, token, observe),
             Seen::Closed => self.lose(peer, "closed by the server"),
         }
     }

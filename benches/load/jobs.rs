@@ -9,7 +9,7 @@ use benches::messages::{self, Asked, FIRST_TOKEN};
 use hdrhistogram::Histogram;
 use rustls::ClientConfig;
 use shared::coap::code::Kind;
-use shared::coap::{Code, ResponseType, Token, signal};
+use shared::coap::{Code, Token, signal};
 
 use crate::engine::Engine;
 use crate::peer::Stage;
@@ -143,8 +143,11 @@ impl Engine {
         }
     }
 
-    /// Of neighbours only one asks; the other is the device.
+    /// Of neighbours only one asks; the other is the device. Who tells changes is observed.
     fn may_ask(&self, peer: u32) -> bool {
+        if self.arrivals.is_some() {
+            return self.peers[peer as usize].observation.is_some();
+        }
         self.asked != Asked::Neighbour || peer.is_multiple_of(2)
     }
 
@@ -218,8 +221,12 @@ impl Engine {
         self.tally.busy += 1;
         let token = self.next_token;
         self.next_token += 1;
-        let mut request = Vec::with_capacity(96);
-        self.write_request(peer, token, &mut request);
+        let mut request = Vec::with_capacity(128);
+        if self.arrivals.is_some() {
+            self.write_change(peer, token, &mut request);
+        } else {
+            self.write_request(peer, token, &mut request);
+        }
         let state = &mut self.peers[peer as usize];
         (state.stage, state.token, state.due) = (Stage::Asking, token, due);
         self.say(peer, &[&request]);
@@ -291,11 +298,6 @@ impl Engine {
                     self.on_answer(peer, code);
                 }
             }
-            Kind::Request(_) => {
-                let mut answer = Vec::with_capacity(128);
-                messages::answer(&mut answer, ResponseType::Content, token, &messages::light());
-                self.say(peer, &[&answer]);
-            }
             _ if code == signal::SignalCode::Ping.code() => {
                 let mut pong = Vec::with_capacity(16);
                 signal::write_pong(&mut pong, token, false);
@@ -312,13 +314,19 @@ impl Engine {
         if stage == Stage::SigningIn && good {
             return self.on_settled(peer);
         }
-        let now = self.now();
+        if !good {
+            self.tally.last = Instant::now();
+            self.peers[peer as usize].stage = Stage::Idle;
+            return self.tally.failed(format!("{code}"));
+        }
+        self.on_done(peer, self.now());
+    }
+
+    /// What a connection had under way was done at this time.
+    pub(crate) fn on_done(&mut self, peer: u32, now: u64) {
         self.tally.last = Instant::now();
         let state = &mut self.peers[peer as usize];
         state.stage = Stage::Idle;
-        if !good {
-            return self.tally.failed(format!("{code}"));
-        }
         let nanos = now.saturating_sub(state.due).clamp(1, LATENCY_NANOS_MAX);
         // Within the bounds of the histogram, so it is always taken.
         let _ = self.tally.latencies.record(nanos);

@@ -3,12 +3,14 @@
 //!
 //! ```text
 //! stdin ─► engine: commands, sockets, timers ─► jobs: who connects, who asks, when a job is over
-//!                     └─► peer: one connection ─► benches::client: its TLS
+//!                     ├─► peer: one connection ─► benches::client: its TLS
+//!                     └─► changes: devices that tell changes, and wait for them at a receiver of events
 //! ```
 //!
 //! It has to be cheaper than what it measures: after the handshake a connection is keys and counters,
 //! requests are sealed into buffers that come back, and answers are opened where they were received.
 
+mod changes;
 mod engine;
 mod jobs;
 mod peer;
@@ -22,6 +24,7 @@ use std::sync::mpsc::channel;
 use anyhow::Result;
 use benches::load::{Command, Wire};
 use benches::messages::Asked;
+use benches::receiver;
 use clap::Parser;
 
 #[global_allocator]
@@ -60,6 +63,12 @@ struct Arguments {
     /// Devices in the server's store.
     #[arg(long, default_value_t = 0)]
     devices: u32,
+    /// Where the receiver of events is to listen: devices tell changes instead of asking.
+    #[arg(long)]
+    receiver: Option<SocketAddr>,
+    /// The receiver speaks TLS.
+    #[arg(long)]
+    receiver_tls: bool,
 }
 
 fn main() -> ExitCode {
@@ -75,6 +84,10 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<()> {
     let mut engine = engine::Engine::new(arguments)?;
     let doorbell = engine.doorbell();
+    if let Some(address) = arguments.receiver {
+        let tls = arguments.receiver_tls.then(|| receiver::tls(&arguments.certificates));
+        engine.receive_events(address, tls.transpose()?)?;
+    }
     let (sender, commands) = channel();
     std::thread::spawn(move || {
         for line in std::io::stdin().lock().lines().map_while(Result::ok) {

@@ -1,7 +1,8 @@
 //! One connection: bytes in, messages out; messages in, bytes out.
 
 use anyhow::{Result, bail};
-use shared::coap::{Code, Frame, Framed, Token};
+use shared::coap::code::Kind;
+use shared::coap::{Code, Frame, Framed, Message, Observe, Request, Token};
 use shared::ring::SocketId;
 
 use benches::client::records::{Opened, Records, record_len};
@@ -29,6 +30,14 @@ pub(crate) enum Stage {
     Leaving,
 }
 
+/// Somebody who observes a device's light.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Observation {
+    pub(crate) token: Token,
+    /// Of the last notification.
+    pub(crate) sequence: u32,
+}
+
 /// What is spoken on it.
 pub(crate) enum Line {
     /// Nothing yet.
@@ -47,8 +56,10 @@ pub(crate) enum Seen {
         /// By a session of before.
         resumed: bool,
     },
-    /// A message.
+    /// A message that is no request.
     Message(Code, Token),
+    /// A request for the device.
+    Request(Token, Option<Observe>),
     /// The server has said goodbye.
     Closed,
 }
@@ -75,6 +86,8 @@ pub(crate) struct Peer {
     pub(crate) token: u64,
     /// When it was due, in nanoseconds since the start.
     pub(crate) due: u64,
+    /// Its light is observed.
+    pub(crate) observation: Option<Observation>,
     /// The beginning of a record.
     record: Vec<u8>,
     /// The beginning of a message.
@@ -92,6 +105,7 @@ impl Peer {
             backlog: Vec::new(),
             token: 0,
             due: 0,
+            observation: None,
             record: Vec::new(),
             text: Vec::new(),
         }
@@ -211,11 +225,19 @@ fn parse_all(text: &[u8], seen: &mut Vec<Seen>) -> Result<usize> {
     loop {
         match Frame::parse(&text[used..], MESSAGE_BYTES_MAX) {
             Ok(Framed::Whole(frame, len)) => {
-                seen.push(Seen::Message(frame.code, frame.token));
+                seen.push(seen_in(frame)?);
                 used += len;
             }
             Ok(Framed::Partial { .. }) => return Ok(used),
             Err(error) => bail!("the server does not speak CoAP: {error}"),
         }
     }
+}
+
+fn seen_in(frame: Frame<'_>) -> Result<Seen> {
+    let Kind::Request(method) = frame.code.kind() else {
+        return Ok(Seen::Message(frame.code, frame.token));
+    };
+    let request = Request::parse(method, &Message::parse(frame)?);
+    Ok(Seen::Request(request.token, request.observe))
 }
