@@ -91,7 +91,7 @@ impl Simulation {
         }
         self.model.facts.settle((link as u64, token));
         match asked.what {
-            What::Foreign => *self.counts.foreign.entry(message.code.byte()).or_default() += 1,
+            What::Foreign(_) => *self.counts.foreign.entry(message.code.byte()).or_default() += 1,
             What::Ask { .. } | What::Download(_) | What::Upload(_) => {
                 *self.counts.own.entry(message.code.byte()).or_default() += 1;
             }
@@ -202,7 +202,8 @@ impl Simulation {
                 let seen = format!("link {link}: {upload:?} is carried out before it is whole");
                 self.fail(Invariant::AnsweredOnce, seen);
             }
-            What::Foreign if !is_refusal(message) => {
+            // It may have been bought while the request was on its way.
+            What::Foreign(of) if !is_refusal(message) && !self.sold.contains(of) => {
                 let seen = format!("link {link}: {} of a foreign device", crate::describe(message));
                 self.fail(Invariant::Isolation, seen);
             }

@@ -2,6 +2,7 @@
 
 use shared::coap::block::Block;
 use shared::coap::{CoapOption, ResponseType};
+use shared::ids::DeviceId;
 use shared::time::Instant;
 
 use crate::message::Msg;
@@ -44,7 +45,7 @@ pub(in crate::simulation) enum What {
     Watch,
     Unwatch,
     /// Of a device of another user.
-    Foreign,
+    Foreign(DeviceId),
     Ping,
     /// Answered by the end of the connection.
     Release,

@@ -95,7 +95,9 @@ impl Simulation {
         self.model.receivers.all.iter().enumerate().filter(|(_, known)| {
             let outbox = known.id.and_then(|id| outboxes.get(&(self.users[known.user], id)));
             let stands = outbox.is_some_and(|it| it.asked.is_some() && it.ending.is_none());
-            stands && !known.has_gaps && is_complete(&known.asked)
+            // Nothing is owed to a receiver that has said 410, though its subscription may come back
+            // when the process dies before the store has taken its end.
+            stands && !known.has_gaps && !known.unwanted && is_complete(&known.asked)
         })
     }
 

@@ -43,7 +43,7 @@ pub(in crate::simulation) struct Subscribed {
     /// Its client does not want it any more.
     pub(in crate::simulation) unsubscribed: bool,
     /// Its receiver does not want it any more.
-    unwanted: bool,
+    pub(super) unwanted: bool,
     /// Why the cloud has ended it.
     pub(super) ended: Option<Ending>,
     /// The number that its receiver waits for.

@@ -126,13 +126,14 @@ impl Simulation {
         if !is_strange || self.sold.contains(&of.di) {
             return;
         }
-        let path = format!("/{}{}", of.di, HREFS[self.dice.below(HREFS.len())]);
+        let of = of.di;
+        let path = format!("/{of}{}", HREFS[self.dice.below(HREFS.len())]);
         let message = match self.dice.below(3) {
             0 => get(&path).observe(0),
             1 => post(&path, map([("c", canary::of(self.links[link].user).into())])),
             _ => get(&path),
         };
-        self.ask(link, What::Foreign, message);
+        self.ask(link, What::Foreign(of), message);
     }
 
     fn observe_somebody(&mut self, number: usize, link: LinkId) {
