@@ -13,7 +13,7 @@ use shared::placement::PartitionId;
 use shared::scope::Scopes;
 use tests::{Disk, User, World, told};
 
-use EventType::{DevicesOnline, DevicesUnregistered, SubscriptionCancelled};
+use EventType::{DevicesOffline, DevicesOnline, DevicesUnregistered, SubscriptionCancelled};
 
 const CLIENT: &str = "partner";
 const REDIRECT: &str = "https://partner.example/cb";
@@ -199,6 +199,28 @@ fn a_client_that_is_found_to_be_gone_hears_the_last_word_only() {
     let ended: Vec<_> = world.subscriptions_ended().into_iter().map(|(_, why)| why).collect();
     assert_eq!(ended, [Ending::Revoked]);
     assert!(!user.subscribed(Target::Devices, &[DevicesOnline]).next().granted);
+}
+
+/// What the store has refused is told again, but not behind the end of the device.
+#[test]
+fn nothing_is_told_of_a_device_after_it_was_unregistered() {
+    let world = World::new();
+    let user = world.user();
+    let types = [DevicesOffline, DevicesUnregistered];
+    let subscriber = user.subscribed(Target::Devices, &types);
+    let device = user.signed_in_device();
+    subscriber.accept_all();
+    world.disk(Disk::Refuses);
+    device.lose();
+    world.settle();
+    world.disk(Disk::Takes(Duration::from_secs(10)));
+    let removal = world.send_command(user.id, Command::RemoveDevice { device: device.id });
+    world.advance_secs(8);
+    assert_eq!(world.reply(removal), None, "it is on its way to the store");
+    world.disk(Disk::Takes(Duration::ZERO));
+    world.advance_secs(10);
+    assert_eq!(world.reply(removal), Some(Reply::Done));
+    assert_eq!(told(&subscriber.accept_all()), [(2, DevicesUnregistered)]);
 }
 
 /// Device reference 16, point 12: the former owner is told.

@@ -57,6 +57,8 @@ pub struct Events {
     /// Among them are those of whom some subscribers may have been told something else than others, or
     /// than is marked: they are told in any case.
     pub untold: BTreeSet<(UserId, DeviceId)>,
+    /// Devices whose accounts are about to go: after that was told, nothing is told of them.
+    pub leaving: BTreeSet<(UserId, DeviceId)>,
     /// Devices whose coming or going could not be stored, and is told then.
     pub touch_again: Agenda<(UserId, DeviceId)>,
     /// Subscriptions with a representation that may be written now.

@@ -108,6 +108,11 @@ impl Shard {
         for (user, device) in touched {
             let (known, key) = ((user, device), accounts.device_of_user(user, device));
             let online = key.is_some_and(|key| accounts[key].connection.is_some());
+            if self.events.leaving.contains(&known) {
+                // Its account may stay after all.
+                self.events.untold.extend(untold.contains(&known).then_some(known));
+                continue;
+            }
             let is_untold = key.is_some() && untold.contains(&known);
             if online == self.events.told_online.contains(&known) && !is_untold {
                 continue;

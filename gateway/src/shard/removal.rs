@@ -167,6 +167,7 @@ impl Shard {
         let revoked = tokens.iter().map(|digest| record::delete_device_token(user, digest));
         let writes: Vec<_> = writes.into_iter().chain(revoked).collect();
         let news = self.news_of_removal(user, device);
+        self.events.leaving.insert((user, device));
         let change = Change::Remove { user, device, tokens, by };
         self.commit_with(writes, change, Some(Gate::Account(user, device)), news);
     }
@@ -180,10 +181,15 @@ impl Shard {
         by: &Remover,
         done: bool,
     ) {
+        self.events.leaving.remove(&(user, device));
+        if !done {
+            self.events.touch(user, device);
+        }
         if done {
             for digest in tokens {
                 self.device_tokens.remove(digest);
             }
+            self.events.untold.remove(&(user, device));
             self.events.told_online.remove(&(user, device));
             if let Some(key) = self.router.accounts.device_of_user(user, device) {
                 self.remove_account(user, device, key, by);
