@@ -230,8 +230,10 @@ fn a_signed_in_device_may_send_as_much_as_the_csm_says_and_no_more() {
         let head = publish_of(100_000).len() - 100_000;
         let frame = publish_of(limit + over - head);
         assert_eq!(frame.len(), limit + over);
-        wire.send(&frame).unwrap();
-        // What fits is understood and refused; what does not is no message at all.
+        // What fits is understood and refused; what does not is no message at all, as soon as its
+        // length is known.
+        let sent = if over == 0 { frame.len() } else { 1000 };
+        wire.send(&frame[..sent]).unwrap();
         let expected = if over == 0 { "4.00" } else { "7.05" };
         assert_eq!(wire.answer().code(), expected);
     }

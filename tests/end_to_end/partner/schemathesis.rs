@@ -29,6 +29,8 @@ fn run(schemathesis: &Path, cloud: &TestCloud, paths: &str, credentials: &[&str]
         .arg("--tls-verify")
         .arg(facts.trust_anchor)
         .args(["--include-path-regex", paths, "--max-examples", &examples])
+        // A connection that is kept may end just when the next request goes out.
+        .args(["--request-retries", "3"])
         .args(credentials)
         .output()
         .unwrap();
