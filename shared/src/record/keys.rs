@@ -243,6 +243,11 @@ impl Records {
     /// behind the handshake.
     pub fn pair(suite: Suite, seed: [u8; 32]) -> (Self, Self) {
         let secret = |label: &[u8]| expand_label(suite, &seed, label, suite.secret_bytes());
+        Self::ends(suite, &secret(b"client"), &secret(b"server"))
+    }
+
+    /// Server and client of a connection, from the traffic secrets of both directions.
+    pub(super) fn ends(suite: Suite, client: &[u8], server: &[u8]) -> (Self, Self) {
         let end = |side, read: &[u8], write: &[u8]| {
             let direction = |secret: &[u8]| {
                 let (key, iv) = key_and_iv(suite, secret);
@@ -259,8 +264,7 @@ impl Records {
                 key_update_due: false,
             }
         };
-        let (client, server) = (secret(b"client"), secret(b"server"));
-        (end(Side::Server, &client, &server), end(Side::Client, &server, &client))
+        (end(Side::Server, client, server), end(Side::Client, server, client))
     }
 }
 

@@ -68,6 +68,42 @@ fn text_goes_both_ways_with_every_suite_whatever_its_length() {
     }
 }
 
+/// RFC 8448 §3: the secrets of a published connection, and what either side sends under them.
+#[test]
+fn the_published_connection_is_sealed_and_opened_to_the_byte() {
+    let bytes = |hex: &str| -> Vec<u8> {
+        let digits: String = hex.split_whitespace().collect();
+        let byte = |at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
+        (0..digits.len()).step_by(2).map(byte).collect()
+    };
+    let client_secret = bytes("9e40646ce79a7f9dc05af8889bce6552 875afa0b06df0087f792ebb7c17504a5");
+    let server_secret = bytes("a11af9f05531f856ad47116b45a95032 8204b4f44bfb6b3a4b4f1f3fcb631643");
+    let mut from_client = bytes(
+        "1703030043 a23f7054b62c94d0affafe8228ba55cbefacea42f914aa66bcab3f2b9819a8a5
+         b46b395bd54a9a20441e2b62974e1f5a6292a2977014bd1e3deae63aeebb21694915e4",
+    );
+    let mut from_server = bytes(
+        "1703030043 2e937e11ef4ac740e538ad36005fc4a46932fc3225d05f82aa1b36e30efaf97d
+         90e6dffc602dcb501a59a8fcc49c4bf2e5f0a21c0047c2abf332540dd032e167c2955d",
+    );
+    let mut goodbye = bytes("1703030013 c98727606556 66b74d7ff1153efd6db6d0b0e3");
+    let text: Vec<u8> = (0..50).collect();
+    let ends = || Records::ends(Suite::Tls13Aes128, &client_secret, &server_secret);
+
+    let (mut server, mut client) = ends();
+    assert_eq!(seal(&mut client, &text), from_client);
+    // The server's first record was a ticket.
+    server.write.skip_to(1);
+    assert_eq!(seal(&mut server, &text), from_server);
+
+    let (mut server, mut client) = ends();
+    assert_eq!(open(&mut server, &mut from_client).unwrap().0, text);
+    client.read.skip_to(1);
+    assert_eq!(open(&mut client, &mut from_server).unwrap().0, text);
+    let closed = server.opener().next(&mut goodbye, &mut Vec::new()).unwrap();
+    assert!(matches!(closed, Step::Record { opened: Opened::Closed, .. }));
+}
+
 #[test]
 fn several_records_in_one_receive_and_one_record_in_several() {
     for suite in SUITES {
