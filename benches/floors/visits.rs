@@ -125,15 +125,17 @@ impl Sockets {
 }
 
 impl Place {
-    /// Receives what is there. How much has come in all, or none at the peer's end.
-    fn receive(&mut self, buffer: &mut [u8]) -> Option<usize> {
+    /// Receives what is there. How much has come in all, or none at the peer's end, which the event may
+    /// tell together with the last bytes.
+    fn receive(&mut self, event: EventFlags, buffer: &mut [u8]) -> Option<usize> {
+        let is_last = event.intersects(EventFlags::RDHUP | EventFlags::HUP);
         loop {
             match recv(&self.socket, &mut *buffer, RecvFlags::empty()) {
                 Ok((0, _)) => return None,
                 Ok((received, _)) => {
                     self.received += received;
                     if received < buffer.len() {
-                        return Some(self.received);
+                        return (!is_last).then_some(self.received);
                     }
                 }
                 Err(Errno::WOULDBLOCK) => return Some(self.received),
@@ -163,7 +165,7 @@ fn serve(arguments: &Arguments) -> Result<()> {
         for event in events.drain(..) {
             match event.data.u64() {
                 LISTENER => accept_all(&listener, &mut sockets)?,
-                at => answer_one(&mut sockets, at as usize, arguments, &answer, &mut buffer),
+                _ => answer_one(&mut sockets, event, arguments, &answer, &mut buffer),
             }
         }
     }
@@ -182,14 +184,15 @@ fn accept_all(listener: &TcpListener, sockets: &mut Sockets) -> Result<()> {
 /// Answers each time that as much has come as is asked at a time; closes at the peer's end.
 fn answer_one(
     sockets: &mut Sockets,
-    at: usize,
+    event: epoll::Event,
     arguments: &Arguments,
     answer: &[u8],
     buffer: &mut [u8],
 ) {
+    let at = event.data.u64() as usize;
     let Some(place) = &mut sockets.places[at] else { return };
     let before = place.received / arguments.asked;
-    let alive = match place.receive(buffer) {
+    let alive = match place.receive(event.flags, buffer) {
         Some(received) => {
             (before..received / arguments.asked).all(|_| say(&place.socket, answer).is_ok())
         }
@@ -247,7 +250,7 @@ impl<'a> Visitors<'a> {
             }
             self.sockets.wait(&mut events, Some(PATIENCE))?;
             for event in events.drain(..) {
-                if self.go_on(event.data.u64() as usize, &mut buffer)? {
+                if self.go_on(event, &mut buffer)? {
                     (report.done, last) = (report.done + 1, Instant::now());
                 }
             }
@@ -276,10 +279,11 @@ impl<'a> Visitors<'a> {
     }
 
     /// Says the next thing when the whole answer has come. Whether the visit is over.
-    fn go_on(&mut self, at: usize, buffer: &mut [u8]) -> Result<bool> {
+    fn go_on(&mut self, event: epoll::Event, buffer: &mut [u8]) -> Result<bool> {
+        let at = event.data.u64() as usize;
         let Some(place) = &mut self.sockets.places[at] else { return Ok(false) };
         let answers = place.received / self.arguments.answered;
-        let Some(received) = place.receive(buffer) else {
+        let Some(received) = place.receive(event.flags, buffer) else {
             self.sockets.remove(at);
             return Ok(true);
         };
