@@ -4,9 +4,10 @@
 //!
 //! Full with a certificate that the server has seen before, full with certificates that it has not,
 //! and resumed. Counted is the processor time of the server. Rival: `tokio`, which stores nothing.
-//! Floor: `rustls` alone in memory, without sockets and without a sign-in.
+//! Floor: `rustls` alone in memory, plus a `bare` loop that accepts, has as many bytes go to and fro,
+//! and closes; neither knows of users, devices or a store.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command as Process;
 
 use anyhow::{Context, Result, bail};
@@ -14,9 +15,10 @@ use benches::arguments::Common;
 use benches::cloud::{Cloud, Shape};
 use benches::contest::{Contender, Sample, rounds, values};
 use benches::load::{Command, Generator, Setup, Wire};
-use benches::process::of_this_package;
+use benches::process::{Program, of_this_package};
 use benches::results::{Measure, Results};
 use benches::servers::Server;
+use benches::statistics::ratio;
 use clap::{Parser, ValueEnum};
 
 /// Devices that sign in by turns: nobody so often that the gateway makes it wait.
@@ -57,6 +59,32 @@ impl Kind {
         }
     }
 
+    /// What it is compared with.
+    fn floor(self) -> &'static str {
+        match self {
+            Self::FullKnown => "floor of a full one",
+            Self::FullUnknown | Self::Resumed => "floor",
+        }
+    }
+
+    /// How many times the floor it may cost.
+    fn target(self) -> f64 {
+        match self {
+            Self::FullKnown => 0.7,
+            Self::FullUnknown => 1.2,
+            Self::Resumed => 1.5,
+        }
+    }
+
+    /// How often the device speaks and is answered, the sign-in included. It says its part of a
+    /// sign-in together with the last flight of the handshake where that needs no answer.
+    fn flights(self, wire: Wire) -> u32 {
+        match (self, wire) {
+            (Self::Resumed, _) | (_, Wire::Tls13) => 2,
+            (_, Wire::Tls12) => 3,
+        }
+    }
+
     fn chains(self) -> u32 {
         if self == Self::FullUnknown { STRANGERS } else { 1 }
     }
@@ -64,52 +92,124 @@ impl Kind {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let gateway = arguments.common.gateway_binary()?;
+    let bench = Bench { gateway: arguments.common.gateway_binary()?, arguments };
     let mut results = Results::begin("handshake")?;
-    for &wire in &arguments.wire {
-        for kind in [Kind::FullKnown, Kind::FullUnknown, Kind::Resumed] {
-            measure(&arguments, &gateway, wire, kind, &mut results)?;
+    for &wire in &bench.arguments.wire {
+        // The floor of a full handshake is that of a known certificate too.
+        let mut full = None;
+        for kind in [Kind::FullUnknown, Kind::FullKnown, Kind::Resumed] {
+            let floor = bench.measure(wire, kind, full.as_deref(), &mut results)?;
+            if kind == Kind::FullUnknown {
+                full = Some(floor);
+            }
         }
     }
-    results.finish(&arguments.common)
+    results.finish(&bench.arguments.common)
 }
 
-fn measure(
-    arguments: &Arguments,
-    gateway: &Path,
-    wire: Wire,
-    kind: Kind,
-    results: &mut Results,
-) -> Result<()> {
-    let common = &arguments.common;
-    let resume = kind == Kind::Resumed;
-    let cloud = Cloud::new(&Shape::one_shard(2000, DEVICES))?;
-    let mut contenders = Vec::new();
-    for server in [Server::Gateway, Server::Tokio { tickets: usize::from(resume) }] {
-        if !common.wants(server.name()) {
-            continue;
+struct Bench {
+    gateway: PathBuf,
+    arguments: Arguments,
+}
+
+impl Bench {
+    /// Returns the floor in microseconds, round by round: the one that is given, or a fresh one.
+    fn measure(
+        &self,
+        wire: Wire,
+        kind: Kind,
+        floor: Option<&[f64]>,
+        results: &mut Results,
+    ) -> Result<Vec<f64>> {
+        let common = &self.arguments.common;
+        let cloud = Cloud::new(&Shape::one_shard(2000, DEVICES))?;
+        let case = format!("{}, {}", wire.name(), kind.name());
+        let samples = self.contest(&cloud, wire, kind, &case, results)?;
+        let floor = match floor.filter(|_| kind == Kind::FullKnown) {
+            Some(full) => full.to_vec(),
+            None => {
+                let bare = self.bare(&samples, wire, kind)?;
+                let alone = (0..common.rounds)
+                    .map(|_| rustls_alone(&cloud, common, wire, kind == Kind::Resumed))
+                    .collect::<Result<Vec<f64>>>()?;
+                results.add(&case, "bare", MEASURE, bare.clone(), []);
+                results.add(&case, "rustls", MEASURE, alone.clone(), []);
+                bare.iter().zip(&alone).map(|(bare, alone)| bare + alone).collect()
+            }
+        };
+        results.add(&case, kind.floor(), MEASURE, floor.clone(), []);
+        let gateway = values(&samples, Sample::micros_each);
+        let times = ratio(&gateway, &floor);
+        let target = kind.target();
+        let verdict = if times <= target { "met" } else { "missed" };
+        results.note(format!("{case}: {times:.2} times the floor, target {target}: {verdict}"));
+        Ok(floor)
+    }
+
+    /// Gateway and rival in turn; returns the gateway's rounds.
+    fn contest(
+        &self,
+        cloud: &Cloud,
+        wire: Wire,
+        kind: Kind,
+        case: &str,
+        results: &mut Results,
+    ) -> Result<Vec<Sample>> {
+        let common = &self.arguments.common;
+        let resume = kind == Kind::Resumed;
+        let mut contenders = Vec::new();
+        for server in [Server::Gateway, Server::Tokio { tickets: usize::from(resume) }] {
+            if server != Server::Gateway && !common.wants(server.name()) {
+                continue;
+            }
+            let number = contenders.len() as u8;
+            let mut setup = Setup::new(wire, self.arguments.in_flight, number);
+            setup.chains = kind.chains();
+            let (running, address) = server.start(cloud, &self.gateway, &[common.server_cpu])?;
+            let generator = Generator::start(&setup, address, cloud, common.load_cpu)?;
+            contenders.push(Contender { name: server.name().into(), server: running, generator });
         }
-        let mut setup = Setup::new(wire, arguments.in_flight, contenders.len() as u8);
-        setup.chains = kind.chains();
-        let (running, address) = server.start(&cloud, gateway, &[common.server_cpu])?;
-        let generator = Generator::start(&setup, address, &cloud, common.load_cpu)?;
-        contenders.push(Contender { name: server.name().into(), server: running, generator });
+        let mut samples = rounds(&mut contenders, common.rounds, self.command(resume))?;
+        for (contender, samples) in contenders.iter().zip(&samples) {
+            check_resumed(samples, resume)
+                .with_context(|| format!("{case}: {}", contender.name))?;
+            let micros = values(samples, Sample::micros_each);
+            results.add(case, &contender.name, MEASURE, micros, []);
+        }
+        Ok(samples.swap_remove(0))
     }
-    let (millis, in_flight) = (common.millis(), arguments.in_flight);
-    let command = Command::Handshake { millis, in_flight, resume, sign_in: true };
-    let samples = rounds(&mut contenders, common.rounds, command)?;
-    let case = format!("{}, {}", wire.name(), kind.name());
-    for (contender, samples) in contenders.iter().zip(&samples) {
-        check_resumed(samples, resume).with_context(|| format!("{case}: {}", contender.name))?;
-        results.add(&case, &contender.name, MEASURE, values(samples, Sample::micros_each), []);
+
+    fn command(&self, resume: bool) -> Command {
+        let (millis, in_flight) = (self.arguments.common.millis(), self.arguments.in_flight);
+        Command::Handshake { millis, in_flight, resume, sign_in: true }
     }
-    if common.wants("rustls") && kind != Kind::FullUnknown {
-        let micros: Vec<f64> = (0..common.rounds)
-            .map(|_| rustls_alone(&cloud, common, wire, resume))
-            .collect::<Result<_>>()?;
-        results.add(&case, "rustls", MEASURE, micros, []);
+
+    /// What accept, bytes and close cost a server that does nothing else: as many bytes as the gateway
+    /// had, in as few flights as the protocol allows.
+    fn bare(&self, gateway: &[Sample], wire: Wire, kind: Kind) -> Result<Vec<f64>> {
+        let common = &self.arguments.common;
+        let visits: u64 = gateway.iter().map(|sample| sample.report.done).sum();
+        let flights = kind.flights(wire);
+        let each = |bytes: fn(&Sample) -> u64| {
+            let all: u64 = gateway.iter().map(bytes).sum();
+            (all / visits.max(1) / u64::from(flights)).to_string()
+        };
+        let (asked, answered) =
+            (each(|sample| sample.report.bytes_sent), each(|sample| sample.report.bytes_received));
+        let program = |cpu: usize| {
+            let program = Program::new(&of_this_package("bench-visits")?, &[cpu])?
+                .option("--flights", flights.to_string())
+                .option("--asked", &asked)
+                .option("--answered", &answered);
+            anyhow::Ok(program)
+        };
+        let (server, address) = program(common.server_cpu)?.args(["--serve"]).serve()?;
+        let visitors = program(common.load_cpu)?.option("--server", address.to_string());
+        let generator = Generator::converse(visitors)?;
+        let mut bare = [Contender { name: "bare".into(), server, generator }];
+        let samples = rounds(&mut bare, common.rounds, self.command(false))?;
+        Ok(values(&samples[0], Sample::micros_each))
     }
-    Ok(())
 }
 
 /// All handshakes were of the kind that was asked for; the first of each place cannot be resumed, but

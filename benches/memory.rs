@@ -8,6 +8,7 @@
 //!
 //! Rivals: `tokio`, and `rustls` alone in memory: a `ServerConnection` each and nothing else.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command as Process;
 use std::time::{Duration, Instant};
@@ -15,11 +16,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use benches::arguments::Common;
 use benches::cloud::{Cloud, Shape};
+use benches::figures::{of_gateway, reserved};
 use benches::load::{Generator, Setup, Wire};
 use benches::memory::{Kernel, of_kernel};
 use benches::process::{Running, of_this_package};
 use benches::results::{Measure, Results};
 use benches::servers::Server;
+use benches::statistics::median;
 use clap::{Parser, ValueEnum};
 
 /// How long freed memory may take to go back to the system.
@@ -28,8 +31,21 @@ const SETTLE: Duration = Duration::from_secs(15);
 /// Between two looks: longer than a server waits before it gives memory back.
 const LOOK: Duration = Duration::from_secs(3);
 
-/// Caches whose objects live on after their connection.
-const LEFT_BEHIND: [&str; 2] = ["tw_sock_TCP", "request_sock_TCP"];
+/// Caches whose objects live on after their connection, and those of files: the store's, and whatever
+/// others do on the machine.
+const NOT_OURS: [&str; 11] = [
+    "tw_sock_TCP",
+    "request_sock_TCP",
+    "buffer_head",
+    "radix_tree_node",
+    "ext4_inode_cache",
+    "ext4_extent_status",
+    "jbd2_journal_head",
+    "inode_cache",
+    "proc_inode_cache",
+    "vm_area_struct",
+    "maple_node",
+];
 
 const USER: Measure = Measure { name: "bytes of user space each", more_is_better: false };
 const KERNEL: Measure =
@@ -48,6 +64,12 @@ struct Arguments {
     wire: Vec<Wire>,
 }
 
+/// What the gateway's account of its memory has to explain of what the process takes, in per cent.
+const EXPLAINED_MIN: f64 = 90.0;
+
+const EXPLAINED: Measure =
+    Measure { name: "per cent of user space that the gateway accounts for", more_is_better: true };
+
 /// What is idle.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Idle {
@@ -56,10 +78,12 @@ enum Idle {
 }
 
 /// What a server and the kernel occupy.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Occupied {
     user: f64,
     kernel: f64,
+    /// What the gateway says that its tables occupy.
+    tables: BTreeMap<String, u64>,
 }
 
 fn main() -> Result<()> {
@@ -82,6 +106,7 @@ fn main() -> Result<()> {
                     continue;
                 }
                 let (mut user, mut kernel) = (Vec::new(), Vec::new());
+                let mut accounts = Vec::new();
                 for _ in 0..arguments.common.rounds {
                     let [less, more] = [few, many].map(|connections| {
                         occupied(&server, &arguments.common, &gateway, wire, connections, idle)
@@ -90,9 +115,13 @@ fn main() -> Result<()> {
                     let between = f64::from(many - few);
                     user.push((more.user - less.user) / between);
                     kernel.push((more.kernel - less.kernel) / between);
+                    accounts.push(growth(&less.tables, &more.tables, between));
                 }
-                results.add(&case, server.name(), USER, user, []);
+                results.add(&case, server.name(), USER, user.clone(), []);
                 results.add(&case, server.name(), KERNEL, kernel, []);
+                if server == Server::Gateway {
+                    explain(&case, &user, &accounts, &mut results);
+                }
             }
             if idle == Idle::Connection && arguments.common.wants("rustls") {
                 let [less, more] = [few, many].map(|connections| rustls_alone(wire, connections));
@@ -102,6 +131,32 @@ fn main() -> Result<()> {
         }
     }
     results.finish(&arguments.common)
+}
+
+/// By how many bytes each table has grown for each of what there is more of.
+fn growth(
+    less: &BTreeMap<String, u64>,
+    more: &BTreeMap<String, u64>,
+    between: f64,
+) -> BTreeMap<String, f64> {
+    let before = |name: &String| less.get(name).copied().unwrap_or(0) as f64;
+    more.iter().map(|(name, &now)| (name.clone(), (now as f64 - before(name)) / between)).collect()
+}
+
+/// Compares what the gateway accounts for with what its process has taken.
+fn explain(case: &str, user: &[f64], accounts: &[BTreeMap<String, f64>], results: &mut Results) {
+    let sums = accounts.iter().map(|account| account.values().sum::<f64>());
+    let explained: Vec<f64> = sums.zip(user).map(|(told, &taken)| told / taken * 100.0).collect();
+    let middle = median(&explained);
+    results.add(case, "gateway", EXPLAINED, explained, []);
+    let Some(last) = accounts.last() else { return };
+    let tables: Vec<String> = last
+        .iter()
+        .filter(|(_, bytes)| bytes.abs() >= 0.5)
+        .map(|(name, bytes)| format!("{name} {bytes:.0}"))
+        .collect();
+    let verdict = if middle >= EXPLAINED_MIN { "enough" } else { "too little" };
+    results.note(format!("{case}: {middle:.0} % explained, {verdict}: {}", tables.join(", ")));
 }
 
 /// A new server with so many connections.
@@ -122,7 +177,11 @@ fn occupied(
     generator.connect(connections, idle == Idle::Device)?;
     let user = settled(&running)?;
     let kernel = objects(&of_kernel()?) - objects(&before);
-    Ok(Occupied { user, kernel })
+    let tables = match server {
+        Server::Gateway => reserved(&of_gateway(&cloud)?),
+        _ => BTreeMap::new(),
+    };
+    Ok(Occupied { user, kernel, tables })
 }
 
 /// What a server occupies when that stays the same.
@@ -140,8 +199,8 @@ fn settled(server: &Running) -> Result<f64> {
 }
 
 fn objects(kernel: &Kernel) -> f64 {
-    let left_behind = LEFT_BEHIND.iter().filter_map(|name| kernel.objects.get(*name)).sum::<u64>();
-    kernel.used().saturating_sub(left_behind) as f64
+    let not_ours = NOT_OURS.iter().filter_map(|name| kernel.objects.get(*name)).sum::<u64>();
+    kernel.used().saturating_sub(not_ours) as f64
 }
 
 /// What rustls occupies with so many connections.

@@ -30,6 +30,7 @@ pub mod directory;
 pub mod events;
 pub mod identity;
 pub mod limits;
+pub mod memory;
 pub mod observe;
 pub mod proxy;
 pub mod reject;
@@ -37,6 +38,7 @@ pub mod seeded;
 pub mod session;
 pub mod shard;
 pub mod slab;
+pub mod split_index;
 pub mod store;
 
 #[cfg(feature = "io")]

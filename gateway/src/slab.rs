@@ -3,6 +3,10 @@
 
 use std::marker::PhantomData;
 
+use shared::channel::figures::TableMemory;
+
+use crate::memory::{allocated, spread, table};
+
 /// Bytes of a chunk: a size for which allocators have a class, so that nothing is rounded up.
 const CHUNK_BYTES: usize = 16 * 1024;
 
@@ -126,6 +130,19 @@ impl<T> Slab<T> {
             Slot::Used(value) => Some(value),
             Slot::Free { .. } => None,
         }
+    }
+
+    /// Some entries, evenly spread over the table; all of them when they are few.
+    pub fn some(&self) -> impl Iterator<Item = &T> {
+        let places = spread(self.chunks.len() * Self::CHUNK);
+        places.filter_map(|index| self.get(Key::new(index)))
+    }
+
+    /// What the table occupies, without what hangs on its entries.
+    pub fn memory(&self, name: &str) -> TableMemory {
+        let used = self.len * size_of::<Slot<T>>();
+        let chunk = allocated(Self::CHUNK * size_of::<Slot<T>>());
+        table(name, self.len, used, self.chunks.len() * chunk)
     }
 
     /// All entries in the order of their keys.

@@ -9,7 +9,9 @@ use gateway::connection::ConnectionId;
 use gateway::connection::moving::Moving;
 use gateway::directory::discovery::Endpoint;
 use gateway::identity::{PeerIdentity, PeerKind, Verified};
-use gateway::shard::{ChannelId, Input, Output, Parts, PeerMessage, Receive, Settings, Shard};
+use gateway::shard::{
+    Budgets, ChannelId, Input, Output, Parts, PeerMessage, Receive, Settings, Shard,
+};
 use gateway::store::{Store as _, StoreKey};
 use shared::channel::message::CommandEnvelope;
 use shared::ids::{DeviceId, ShardId, UserId};
@@ -119,6 +121,7 @@ impl Simulation {
                 endpoints: vec![Endpoint::new(ENDPOINT)],
                 ticket_lifetime: Duration::ZERO,
                 connections_max: 100_000,
+                budgets: Budgets::default(),
             },
             limits: self.limits.clone(),
             timers: self.timers.clone(),

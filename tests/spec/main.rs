@@ -25,6 +25,7 @@ mod routing;
 mod sessions;
 mod sign_off;
 mod signaling;
+mod storms;
 mod tokens;
 mod vectors;
 mod watching;

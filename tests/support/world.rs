@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use gateway::config::{Cloud, Limits, Timers};
 use gateway::directory::discovery::Endpoint;
-use gateway::shard::{ChannelId, Counters, Listener, Parts, Randomness, Settings, Shard};
+use gateway::shard::{Budgets, ChannelId, Counters, Listener, Parts, Randomness, Settings, Shard};
 use gateway::store::memory::MemoryStore;
 use gateway::store::{Store as _, StoreKey};
 use loadtest::device::{Client, Device, Kind};
@@ -45,6 +45,8 @@ pub struct Setup {
     pub timers: Timers,
     /// Connections per shard.
     pub connections_max: usize,
+    /// New connections per shard.
+    pub budgets: Budgets,
     /// How long session tickets are good for; zero for none.
     pub ticket_lifetime: Duration,
     /// Revocation lists in PEM.
@@ -62,6 +64,7 @@ impl Default for Setup {
             limits: Limits::default(),
             timers: Timers::default(),
             connections_max: 1000,
+            budgets: Budgets::default(),
             ticket_lifetime: Duration::ZERO,
             revocation_lists: Vec::new(),
             seed: 1,
@@ -92,6 +95,7 @@ impl Setup {
                 endpoints,
                 ticket_lifetime: self.ticket_lifetime,
                 connections_max: self.connections_max,
+                budgets: self.budgets.clone(),
             },
             limits: self.limits.clone(),
             timers: self.timers.clone(),

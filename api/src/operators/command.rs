@@ -13,7 +13,7 @@ use shared::secret::Secret;
 
 use super::clients::{self, NewClient};
 use super::users::Deletion;
-use super::{Refusal, users};
+use super::{Refusal, shards, users};
 use crate::app::App;
 use crate::config::Config;
 
@@ -32,6 +32,8 @@ pub enum Operation {
     /// People who may log in
     #[command(subcommand)]
     Users(UserOperation),
+    /// Print as JSON what the gateway's shards occupy, by table, and how long they take
+    Shards,
 }
 
 /// What is done with clients.
@@ -169,6 +171,10 @@ pub async fn run(config: Config, operation: Operation) -> Result<(), CommandErro
         match operation {
             Operation::Clients(operation) => on_clients(&app, operation).await,
             Operation::Users(operation) => on_users(&app, operation).await,
+            Operation::Shards => {
+                print_lines(&[shards::read(&app).await?]);
+                Ok(())
+            }
         }
     };
     tokio::select! {

@@ -13,6 +13,7 @@
 //! | `DELETE /operator/v1/users/{name}` | 204, with everything that is theirs; 202 while it is under way |
 //! | `POST /operator/v1/users/{name}/password` | 204 |
 //! | `POST /operator/v1/users/{name}/{enable, disable}` | 204 |
+//! | `GET /operator/v1/shards` | 200, what the gateway occupies and how long it takes |
 
 use std::sync::Arc;
 
@@ -27,8 +28,9 @@ use shared::secret::Secret;
 use utoipa::ToSchema;
 
 use super::clients::{ClientView, NewClient};
+use super::shards::GatewayView;
 use super::users::{Deletion, UserView};
-use super::{Refusal, clients, users};
+use super::{Refusal, clients, shards, users};
 use crate::app::App;
 use crate::body::parse_object;
 use crate::docs::failures;
@@ -60,6 +62,7 @@ pub fn routes() -> Routes {
         ("/operator/v1/clients/{id}/secrets", post(add_secret)),
         ("/operator/v1/clients/{id}/authorities", put(set_authorities)),
         ("/operator/v1/clients/{id}/{switch}", post(switch_client)),
+        ("/operator/v1/shards", get(read_shards)),
         ("/operator/v1/users", get(list_users).post(add_user)),
         ("/operator/v1/users/{name}", delete(delete_user)),
         ("/operator/v1/users/{name}/password", post(set_password)),
@@ -302,6 +305,18 @@ pub async fn switch_user(
     admit(&app, request, "user to be switched").await?;
     users::set_enabled(&app, &name, is_on(&switch)?).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Account for the gateway's memory
+///
+/// The bytes of every table of every shard, what the process occupies with them, and how long what the
+/// shards read waits. Of large tables some entries are looked at: it holds up nobody.
+#[utoipa::path(get, path = "/operator/v1/shards", tag = "operators",
+    responses((status = 200, description = "All shards", body = GatewayView), failures::OfOperator),
+    security(("bearer" = ["operator"])))]
+pub async fn read_shards(State(app): State<Arc<App>>, request: Request) -> Answer {
+    admit(&app, request, "shards read").await?;
+    Ok(json(StatusCode::OK, &shards::read(&app).await?))
 }
 
 fn is_on(switch: &str) -> Result<bool, Problem> {

@@ -1,6 +1,7 @@
 //! Accounts of this shard: its users, their devices, and who owns what.
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::DefaultHashBuilder;
+use shared::channel::figures::TableMemory;
 use shared::ids::{DeviceId, UserId};
 use shared::time::UnixTime;
 use std::hash::BuildHasher;
@@ -8,8 +9,10 @@ use std::hash::BuildHasher;
 use super::token::Origin;
 use crate::connection::ConnectionId;
 use crate::directory::Directory;
+use crate::memory::Heap;
 use crate::seeded::{Bug, is_planted};
 use crate::slab::{Key, Slab};
+use crate::split_index::SplitIndex;
 
 /// Names a user of this shard.
 pub type UserKey = Key<User>;
@@ -79,8 +82,8 @@ pub struct Device {
 pub struct Accounts {
     users: Slab<User>,
     devices: Slab<Device>,
-    user_index: HashTable<UserKey>,
-    device_index: HashTable<DeviceKey>,
+    user_index: SplitIndex<UserKey>,
+    device_index: SplitIndex<DeviceKey>,
     hasher: DefaultHashBuilder,
 }
 
@@ -117,7 +120,7 @@ impl Accounts {
         let key = self.users.insert(user);
         let (users, hasher) = (&self.users, &self.hasher);
         let rehash = |&key: &UserKey| hasher.hash_one(users[key].id);
-        self.user_index.insert_unique(hasher.hash_one(id), key, rehash);
+        self.user_index.insert(hasher.hash_one(id), key, rehash);
         key
     }
 
@@ -136,7 +139,7 @@ impl Accounts {
         let key = self.devices.insert(device);
         let (devices, hasher) = (&self.devices, &self.hasher);
         let rehash = |&key: &DeviceKey| hasher.hash_one(devices[key].id);
-        self.device_index.insert_unique(hasher.hash_one(id), key, rehash);
+        self.device_index.insert(hasher.hash_one(id), key, rehash);
         let list = &mut self.users[owner].devices;
         let at = list.partition_point(|&other| self.devices[other].id < id);
         list.insert(at, key);
@@ -147,9 +150,7 @@ impl Accounts {
     pub fn remove_device(&mut self, key: DeviceKey) -> Option<Device> {
         let device = self.devices.remove(key)?;
         let hash = self.hasher.hash_one(device.id);
-        if let Ok(entry) = self.device_index.find_entry(hash, |&other| other == key) {
-            entry.remove();
-        }
+        self.device_index.remove(hash, |&other| other == key);
         let user = &mut self.users[device.user];
         user.devices.retain(|&other| other != key);
         user.links_version = user.links_version.wrapping_add(1);
@@ -166,9 +167,7 @@ impl Accounts {
             return;
         };
         let hash = self.hasher.hash_one(id);
-        if let Ok(entry) = self.user_index.find_entry(hash, |&other| other == key) {
-            entry.remove();
-        }
+        self.user_index.remove(hash, |&other| other == key);
         self.users.remove(key);
     }
 
@@ -181,6 +180,34 @@ impl Accounts {
             seed: device.account.seed,
             generation: device.account.generation,
         }
+    }
+
+    /// Some of the devices, evenly spread over the table.
+    pub fn some_devices(&self) -> impl Iterator<Item = &Device> {
+        self.devices.some()
+    }
+
+    /// What users and devices occupy, without links and what belongs to traffic.
+    pub fn memory(&self) -> Vec<TableMemory> {
+        let (mut lists, mut users) = (Heap::default(), 0);
+        for user in self.users.some() {
+            let each = size_of::<DeviceKey>();
+            lists.add(user.devices.len() * each, user.devices.capacity() * each);
+            users += 1;
+        }
+        let (mut sign_ups, mut devices) = (Heap::default(), 0);
+        for device in self.devices.some() {
+            sign_ups.add_box(device.account.repeatable.as_deref());
+            devices += 1;
+        }
+        vec![
+            self.users.memory("users"),
+            lists.extrapolated(users, self.users.len()).table("users.devices"),
+            self.user_index.memory("users.index"),
+            self.devices.memory("devices"),
+            sign_ups.extrapolated(devices, self.devices.len()).table("devices.sign_ups"),
+            self.device_index.memory("devices.index"),
+        ]
     }
 
     /// Number of users.

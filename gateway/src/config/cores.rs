@@ -100,18 +100,21 @@ impl Default for Shares {
 #[derive(Clone, PartialEq, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Handshakes {
-    /// TLS handshakes under way. More accepts a larger burst; one that can't finish within the two
-    /// seconds that devices wait is wasted, so more than twice `per_sec_max` never helps.
+    /// TLS handshakes under way. More accepts a larger burst, at 10 KB each; one that can't finish
+    /// within the two seconds that devices wait is wasted. When it is reached, the one that has waited
+    /// longest makes room.
     pub in_flight_max: u32,
-    /// TLS handshakes begun per second. A full one costs a core about 300 µs.
+    /// TLS handshakes begun per second; the others wait. A full one costs a core about 300 µs, a
+    /// resumed one 30 to 100. Less leaves more to others.
     pub per_sec_max: u32,
-    /// Sign-ins answered per second; the others are told 5.03 and come again.
+    /// Sign-ups and sign-ins answered per second. The others wait, up to a second; those beyond are told
+    /// 5.03 and come again.
     pub sign_ins_per_sec_max: u32,
 }
 
 impl Default for Handshakes {
     fn default() -> Self {
-        Self { in_flight_max: 2000, per_sec_max: 2000, sign_ins_per_sec_max: 5000 }
+        Self { in_flight_max: 8000, per_sec_max: 10_000, sign_ins_per_sec_max: 10_000 }
     }
 }
 

@@ -4,6 +4,7 @@
 //! one exchange to the next, so that a late or invented response finds nothing. An exchange belongs to
 //! one connection; a response that comes on another one finds nothing either.
 
+use shared::channel::figures::TableMemory;
 use shared::coap::Token;
 use shared::time::Instant;
 
@@ -119,6 +120,11 @@ impl Exchanges {
     /// No exchanges.
     pub fn is_empty(&self) -> bool {
         self.table.is_empty()
+    }
+
+    /// What they occupy.
+    pub fn memory(&self) -> Vec<TableMemory> {
+        vec![self.table.memory("exchanges"), self.deadlines.memory("exchanges.deadlines")]
     }
 
     /// Number of exchanges.

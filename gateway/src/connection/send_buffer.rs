@@ -8,9 +8,11 @@
 
 use std::ops::Range;
 
+use shared::channel::figures::TableMemory;
 use shared::time::Instant;
 
 use crate::limits::JOINED_SEND_BYTES_MAX;
+use crate::memory::{allocated, table};
 
 /// Buffers kept for later use; larger ones are freed.
 const KEPT_BUFFER_BYTES_MAX: usize = 32 * 1024;
@@ -28,6 +30,13 @@ impl SendBuffers {
     /// An empty buffer.
     pub fn take(&mut self) -> Vec<u8> {
         self.free.pop().unwrap_or_else(|| Vec::with_capacity(NEW_BUFFER_BYTES))
+    }
+
+    /// What those occupy that nobody needs.
+    pub fn memory(&self) -> TableMemory {
+        let reserved: usize = self.free.iter().map(|buffer| allocated(buffer.capacity())).sum();
+        let list = self.free.capacity() * size_of::<Vec<u8>>();
+        table("send_buffers", self.free.len(), 0, reserved + list)
     }
 
     /// Gives a buffer back.
@@ -72,6 +81,11 @@ impl Outgoing {
     /// Bytes that wait behind the send that is under way.
     pub fn queued(&self) -> usize {
         self.filling.len()
+    }
+
+    /// Bytes that were taken for them.
+    pub fn capacity(&self) -> usize {
+        self.filling.capacity()
     }
 
     /// Everything has been sent.

@@ -1,6 +1,9 @@
 //! The connections of a shard, by the slots of their sockets.
 
+use shared::channel::figures::TableMemory;
+
 use super::{Connection, ConnectionId};
+use crate::memory::{allocated, table};
 
 /// As many as fill 32 KiB: a size for which allocators have a class, so that nothing is rounded up.
 const CHUNK: usize = 32 * 1024 / size_of::<Option<Connection>>();
@@ -64,6 +67,18 @@ impl Connections {
     /// No connections.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// One more than the largest slot that was ever used.
+    pub fn slots(&self) -> u32 {
+        (self.chunks.len() * CHUNK) as u32
+    }
+
+    /// What the table occupies, without what hangs on its entries.
+    pub fn memory(&self) -> TableMemory {
+        const EACH: usize = size_of::<Option<Connection>>();
+        let reserved = self.chunks.len() * allocated(CHUNK * EACH);
+        table("connections", self.len, self.len * EACH, reserved)
     }
 
     /// All connections in the order of their slots.

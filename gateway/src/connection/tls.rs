@@ -132,7 +132,7 @@ impl Acceptor {
         let tls = UnbufferedServerConnection::new(Arc::clone(&self.config))?;
         let whole = WholeTls::new(tls);
         let traffic = TrafficSecrets::default();
-        Ok(Handshake { whole, traffic, early: Vec::new(), queued: false })
+        Ok(Handshake { whole, traffic, early: Vec::new(), queued: false, begun: false })
     }
 
     /// From now on handshakes make and take tickets with these keys. Handshakes under way go on with
@@ -368,6 +368,20 @@ impl Transport {
         }
     }
 
+    /// Bytes on the heap: of a handshake without what rustls keeps for it, and of keys.
+    pub fn heap_bytes(&self) -> (usize, usize) {
+        match self {
+            Self::Handshake(handshake) => {
+                let waiting = handshake.whole.incoming.capacity() + handshake.early.capacity();
+                (size_of::<Handshake>() + waiting, 0)
+            }
+            Self::Records(records) => (0, records.heap_bytes()),
+            #[cfg(feature = "whole-tls")]
+            Self::Whole(whole) => (size_of::<WholeTls>() + whole.incoming.capacity(), 0),
+            Self::Gone => (0, 0),
+        }
+    }
+
     /// Whether the peer has ended the connection in order; a stream that ends without was cut.
     pub fn peer_closed(&self) -> bool {
         match self {
@@ -387,6 +401,8 @@ pub struct Handshake {
     early: Vec<u8>,
     /// It stands in the queue of those that have something to do.
     pub queued: bool,
+    /// A step of it has been taken.
+    pub begun: bool,
 }
 
 /// A connection whose handshake is over.

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use shared::channel::events::Target;
+use shared::channel::figures::TableMemory;
 use shared::ids::{DeviceId, GrantId, Href, SubscriptionId, UserId};
 
 use super::subscription::Subscription;
+use crate::memory::{allocated, table};
 
 /// A resource to which somebody is subscribed.
 #[derive(Debug)]
@@ -123,6 +125,14 @@ impl Subscriptions {
     /// All, in the order of their ids.
     pub fn iter(&self) -> impl Iterator<Item = &Subscription> {
         self.by_id.values().map(|subscription| &**subscription)
+    }
+
+    /// What they occupy, without what waits in their outboxes.
+    pub fn memory(&self) -> TableMemory {
+        type Indexed = [(SubscriptionId, SubscriptionId); 3];
+        let each = allocated(size_of::<Subscription>()) + 2 * size_of::<Indexed>();
+        let count = self.by_id.len();
+        table("subscriptions", count, count * size_of::<Subscription>(), count * each)
     }
 
     /// How many there are.

@@ -24,7 +24,7 @@ use shared::ring::{DeviceRing, Doorbell, listen};
 use super::channels::Channels;
 use super::clock::Clock;
 use super::control::{News, ToControl};
-use super::driver::{self, Driver};
+use super::driver::{self, Driver, Handshakes};
 use super::files::acceptor;
 use super::handover::Handover;
 use super::heap::Heap;
@@ -33,11 +33,11 @@ use super::mail::{Letter, Outbox};
 use super::random::SystemRandom;
 use super::start::{StartError, ask_to_stop, thread};
 use super::store::{Loader, ShardPort, StateError};
-use super::wake::Wake;
+use super::turns::Turns;
 use crate::config::{Config, Plan, Ring};
 use crate::connection::tls::CloudCertificate;
 use crate::directory::discovery::Endpoint;
-use crate::shard::{Parts, Settings, Shard};
+use crate::shard::{Budgets, Parts, Settings, Shard};
 use crate::store::StoreKey;
 
 /// Accepts that each shard keeps under way per listening address.
@@ -129,6 +129,10 @@ impl Common {
                 endpoints: vec![Endpoint::new(&self.config.cloud.endpoint)],
                 ticket_lifetime: self.config.tls.ticket,
                 connections_max: self.plan.connections_max as usize,
+                budgets: Budgets {
+                    not_signed_in_max: self.plan.not_signed_in_max as usize,
+                    handshakes: self.config.cores.handshakes.clone(),
+                },
             },
             limits: self.config.limits.clone(),
             timers: self.config.timers.clone(),
@@ -200,6 +204,7 @@ pub(super) fn spawn(birth: Birth, asker: Sender<Asked>) -> Result<ShardThread, S
 /// The life of a shard.
 async fn live(birth: Birth) -> io::Result<()> {
     let started = birth.ends.started.clone();
+    let shares = birth.shares;
     let driver = match come_up(birth) {
         Ok(Some(driver)) => driver,
         Ok(None) => return Ok(()),
@@ -210,18 +215,15 @@ async fn live(birth: Birth) -> io::Result<()> {
         }
     };
     drop(started);
-    let handshakes = Rc::new(Wake::default());
-    let shares = driver.borrow().shares;
-    let queue = glommio::executor().create_task_queue(
-        Shares::Static(shares.1),
-        Latency::NotImportant,
-        "handshakes",
-    );
+    let handshakes = Rc::new(Handshakes::default());
+    let queue = |shares, name| {
+        glommio::executor().create_task_queue(Shares::Static(shares), Latency::NotImportant, name)
+    };
+    let failed = |error: glommio::GlommioError<()>| io::Error::other(error.to_string());
     let steps = driver::run_handshakes(Rc::clone(&driver), Rc::clone(&handshakes));
-    glommio::spawn_local_into(steps, queue)
-        .map_err(|error| io::Error::other(error.to_string()))?
-        .detach();
-    driver::run(driver, handshakes).await
+    glommio::spawn_local_into(steps, queue(shares.1, "handshakes")).map_err(failed)?.detach();
+    let turns = driver::run(driver, handshakes);
+    glommio::spawn_local_into(turns, queue(shares.0, "traffic")).map_err(failed)?.await
 }
 
 /// Opens the ring and the listeners, fills the shard, joins the others. None when the gateway has
@@ -254,8 +256,8 @@ fn come_up(birth: Birth) -> Result<Option<Rc<RefCell<Driver>>>, StartError> {
         news,
         to_control,
         commands: Vec::new(),
-        shares: birth.shares,
         heap: Heap::default(),
+        turns: Turns::default(),
         stop_by: None,
     };
     Ok(started.send(Ok(serves)).is_ok().then(|| Rc::new(RefCell::new(driver))))

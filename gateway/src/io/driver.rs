@@ -12,7 +12,8 @@
 //! Whoever has something for a shard rings its doorbell.
 //!
 //! Handshakes are steps of another task queue with fewer shares, one at a time, with turns in
-//! between: a storm of new connections does not hurt those that are in.
+//! between: a storm of new connections does not hurt those that are in. Where a turn finds nothing to
+//! do, the next step is taken at once: shares divide what both want.
 
 use std::cell::RefCell;
 use std::io;
@@ -23,7 +24,7 @@ use std::time::Duration;
 use shared::channel::message::{CommandEnvelope, NO_COMMAND, Reply, ReplyEnvelope};
 use shared::ids::ShardId;
 use shared::ring::DeviceRing;
-use shared::time::Instant;
+use shared::time::{Instant, Now};
 
 use super::channels::{Channels, Lost};
 use super::clock::Clock;
@@ -32,6 +33,7 @@ use super::handover::Handover;
 use super::heap::Heap;
 use super::mail::{Letter, Mail, Outbox};
 use super::store::ShardPort;
+use super::turns::Turns;
 use super::wake::Wake;
 use crate::shard::{ChannelId, Input, Output, Shard};
 
@@ -58,26 +60,39 @@ pub struct Driver {
     pub(super) to_control: ToControl,
     /// Memory for the commands of one turn.
     pub(super) commands: Vec<(ChannelId, CommandEnvelope)>,
-    /// Shares of traffic and of handshakes.
-    pub(super) shares: (usize, usize),
     /// What handshakes leave behind in it.
     pub(super) heap: Heap,
+    /// How long turns take, and how long it is from one to the next.
+    pub(super) turns: Turns,
     /// The gateway is stopping: when this shard ends at the latest.
     pub(super) stop_by: Option<Instant>,
 }
 
+/// How the two tasks of a shard wait for each other.
+#[derive(Default)]
+pub struct Handshakes {
+    /// There are steps to be taken.
+    wanted: Wake,
+    /// One has been taken.
+    taken: Wake,
+}
+
 /// Runs a shard until the gateway has stopped and its devices are gone.
-pub async fn run(driver: Rc<RefCell<Driver>>, handshakes: Rc<Wake>) -> io::Result<()> {
+pub async fn run(driver: Rc<RefCell<Driver>>, handshakes: Rc<Handshakes>) -> io::Result<()> {
     loop {
-        driver.borrow_mut().turn();
+        let had_events = driver.borrow_mut().turn();
         if driver.borrow().has_stopped() {
             driver.borrow().log_counters();
             return Ok(());
         }
         if driver.borrow().shard.has_handshakes() {
             driver.borrow_mut().ring.submit()?;
-            handshakes.call();
-            glommio::executor().yield_task_queue_now().await;
+            handshakes.wanted.call();
+            if had_events {
+                glommio::executor().yield_task_queue_now().await;
+            } else {
+                handshakes.taken.called().await;
+            }
         } else {
             driver.borrow_mut().rest()?;
         }
@@ -85,19 +100,26 @@ pub async fn run(driver: Rc<RefCell<Driver>>, handshakes: Rc<Wake>) -> io::Resul
 }
 
 /// Takes the steps of handshakes, one at a time, for ever.
-pub async fn run_handshakes(driver: Rc<RefCell<Driver>>, wake: Rc<Wake>) -> io::Result<()> {
+pub async fn run_handshakes(
+    driver: Rc<RefCell<Driver>>,
+    handshakes: Rc<Handshakes>,
+) -> io::Result<()> {
     loop {
-        wake.called().await;
+        handshakes.wanted.called().await;
         while driver.borrow().shard.has_handshakes() {
             driver.borrow_mut().handshake()?;
+            handshakes.taken.call();
             glommio::executor().yield_task_queue_now().await;
         }
     }
 }
 
 impl Driver {
-    fn turn(&mut self) {
-        self.take_events();
+    /// Says whether the ring had something.
+    fn turn(&mut self) -> bool {
+        let begun = self.clock.now();
+        self.turns.begin(begun.instant);
+        let had_events = self.take_events(begun);
         self.take_letters();
         self.take_news();
         self.take_store_answers();
@@ -108,6 +130,8 @@ impl Driver {
             self.lose_channel(lost);
         }
         self.outboxes.iter_mut().for_each(Outbox::flush);
+        self.turns.end(self.clock.now().instant, had_events);
+        had_events
     }
 
     /// Hands the kernel what is to be done, and sleeps there until there is something to do again.
@@ -118,6 +142,7 @@ impl Driver {
         let slept =
             if may_sleep { self.ring.wait(self.until_deadline()) } else { self.ring.submit() };
         self.channels.wake();
+        self.turns.sleep();
         slept
     }
 
@@ -136,13 +161,8 @@ impl Driver {
         self.ring.submit()
     }
 
-    fn take_events(&mut self) {
-        let now = self.clock.now();
-        for _ in 0..EVENTS_PER_TURN {
-            if !self.take_event(now) {
-                return;
-            }
-        }
+    fn take_events(&mut self, now: Now) -> bool {
+        (0..EVENTS_PER_TURN).take_while(|_| self.take_event(now)).count() > 0
     }
 
     fn take_letters(&mut self) {
@@ -211,7 +231,10 @@ impl Driver {
                 }
                 Output::Peer { to, message } => self.post(to, Mail::Peer(message)),
                 Output::Commit { commit, batch } => self.commit(commit, batch),
-                Output::Reply { channel, envelope } => {
+                Output::Reply { channel, mut envelope } => {
+                    if let Reply::Figures(figures) = &mut envelope.reply {
+                        self.complete(figures);
+                    }
                     if let Some(lost) = self.channels.reply(channel, *envelope) {
                         self.lose_channel(lost);
                     }

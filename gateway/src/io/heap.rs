@@ -5,6 +5,7 @@
 //! what is written in Rust, and the C library's for the cryptography.
 #![expect(unsafe_code, reason = "the allocators' own functions have no safe wrappers")]
 
+use std::ptr::null_mut;
 use std::time::Duration;
 
 use shared::time::Instant;
@@ -48,4 +49,38 @@ impl Heap {
             }
         }
     }
+}
+
+/// Bytes that the allocators have taken from the system: the one of what is written in Rust, and the C
+/// library's.
+pub fn taken() -> (u64, u64) {
+    let mut committed = 0;
+    let unwanted = null_mut();
+    // SAFETY: it writes one number to each place that is not null, and the only one that is not is ours.
+    unsafe {
+        libmimalloc_sys::mi_process_info(
+            unwanted,
+            unwanted,
+            unwanted,
+            unwanted,
+            unwanted,
+            &raw mut committed,
+            unwanted,
+            unwanted,
+        );
+    }
+    (committed as u64, of_c_library())
+}
+
+#[cfg(target_env = "gnu")]
+fn of_c_library() -> u64 {
+    // SAFETY: it takes nothing and returns numbers; it locks the heap of one thread after the other for
+    // itself.
+    let info = unsafe { libc::mallinfo2() };
+    (info.arena + info.hblkhd) as u64
+}
+
+#[cfg(not(target_env = "gnu"))]
+fn of_c_library() -> u64 {
+    0
 }

@@ -15,6 +15,7 @@ pub mod channels;
 pub mod clock;
 pub mod control;
 pub mod driver;
+mod figures;
 mod files;
 pub mod handover;
 pub mod heap;
@@ -26,6 +27,7 @@ pub mod random;
 mod sockets;
 pub mod start;
 pub mod store;
+pub mod turns;
 pub mod wake;
 
 pub use start::{StartError, run};

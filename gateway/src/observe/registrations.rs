@@ -2,6 +2,7 @@
 //!
 //! Lists are linked through the entries themselves; their heads are with the device and the client.
 
+use shared::channel::figures::TableMemory;
 use shared::coap::request::{CBOR, OCF_CBOR};
 use shared::coap::{Code, Response, Token};
 use shared::time::Instant;
@@ -297,6 +298,11 @@ impl Observations {
     /// An observer is about to get the newest state.
     pub fn mark_fresh(&mut self, key: ObserverKey) {
         self.observers[key].stale = false;
+    }
+
+    /// What they occupy, without the notifications that are kept.
+    pub fn memory(&self) -> Vec<TableMemory> {
+        vec![self.upstreams.memory("observations"), self.observers.memory("observations.observers")]
     }
 
     /// Number of observations on devices, and of those by clients.

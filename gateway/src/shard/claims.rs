@@ -11,12 +11,14 @@
 
 use std::collections::BTreeMap;
 
+use shared::channel::figures::TableMemory;
 use shared::ids::{DeviceId, ShardId, UserId};
 
 use super::Shard;
 use super::input::{Output, PeerMessage};
 use super::staging::{Change, Gate, Remover, Waiter};
 use crate::account::record;
+use crate::memory::ordered;
 use crate::seeded::{Bug, is_planted};
 use crate::slab::{Key, Slab};
 
@@ -73,6 +75,11 @@ pub struct Claims {
 }
 
 impl Claims {
+    /// What they occupy.
+    pub fn memory(&self) -> TableMemory {
+        ordered::<(DeviceId, UserId)>("claims", self.owners.len())
+    }
+
     /// A claim that was stored.
     pub fn load(&mut self, device: DeviceId, user: UserId) {
         self.owners.insert(device, user);

@@ -4,12 +4,17 @@
 //! bytes. Deadlines are rounded up to a tick; those beyond the horizon of the wheel fire at the
 //! horizon, so whoever is called compares with the real deadline and sets the rest of it.
 
+use shared::channel::figures::TableMemory;
 use shared::time::Instant;
+
+use crate::memory::{allocated, table};
 
 /// Length of a tick.
 const TICK_NANOS: u64 = 1 << 27; // 134 ms
 /// Ticks of a round: nine minutes.
 const SLOTS: usize = 4096;
+/// Nodes that are allocated at a time.
+const CHUNK: usize = 256;
 const NONE: u32 = u32::MAX;
 
 #[derive(Clone, Copy)]
@@ -52,6 +57,13 @@ impl Deadlines {
     /// No deadline is set.
     pub fn is_empty(&self) -> bool {
         self.armed == 0
+    }
+
+    /// What the wheel occupies.
+    pub fn memory(&self, name: &str) -> TableMemory {
+        let nodes = self.nodes.len() * allocated(CHUNK * size_of::<Node>());
+        let used = self.armed * size_of::<Node>();
+        table(name, self.armed, used, nodes + size_of_val(&*self.heads))
     }
 
     /// Sets the deadline of an entry, replacing an older one. It fires at most a tick late.
@@ -141,16 +153,16 @@ impl Deadlines {
     }
 
     fn node(&self, index: u32) -> Node {
-        let chunk = self.nodes.get(index as usize / 256);
-        chunk.map_or(UNUSED, |chunk| chunk[index as usize % 256])
+        let chunk = self.nodes.get(index as usize / CHUNK);
+        chunk.map_or(UNUSED, |chunk| chunk[index as usize % CHUNK])
     }
 
     fn node_mut(&mut self, index: u32) -> &mut Node {
-        let chunk = index as usize / 256;
+        let chunk = index as usize / CHUNK;
         while self.nodes.len() <= chunk {
-            self.nodes.push(vec![UNUSED; 256].into_boxed_slice());
+            self.nodes.push(vec![UNUSED; CHUNK].into_boxed_slice());
         }
-        &mut self.nodes[chunk][index as usize % 256]
+        &mut self.nodes[chunk][index as usize % CHUNK]
     }
 }
 

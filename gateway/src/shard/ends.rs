@@ -84,7 +84,10 @@ impl Shard {
         let Some(connection) = self.router.wire.remove(id) else { return };
         // A handshake that did not finish is reset: its peer keeps nothing waiting for us.
         let how = match connection.transport {
-            Transport::Handshake(_) => Closing::Reset,
+            Transport::Handshake(_) => {
+                self.admission.end();
+                Closing::Reset
+            }
             _ => how,
         };
         self.deadlines.clear(id.index);
@@ -205,9 +208,11 @@ impl Shard {
             self.go_on_leaving();
         }
         self.renew_ticket_key();
+        self.go_on_renewing();
         self.expire_links();
         self.tell_link_observers();
         self.close_unmended();
+        self.refuse_late();
         self.tick_events();
         self.go_on_after_waiting();
     }

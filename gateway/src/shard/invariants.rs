@@ -25,7 +25,7 @@ impl Shard {
             (self.staging.gates(), "closed gates"),
             (self.repairs.len(), "connections with something to mend"),
             (self.pacing.waiting(), "connections that wait"),
-            (self.handshakes.len(), "handshakes"),
+            (self.admission.waiting(), "handshakes"),
             (self.events.starting.len(), "subscriptions waiting for changes before them"),
             (self.events.couriers.under_way(), "notifications being delivered"),
             (self.events.leases.len(), "leases of notifications"),

@@ -36,13 +36,17 @@ impl Shard {
             (Command::Events(EventsCommand::EndClient { client }), Subject::Partition(_)) => {
                 return self.end_client(to, &client);
             }
+            (Command::ReadFigures, Subject::Partition(_)) => {
+                let figures = Box::new(self.figures());
+                return self.answer(to, Reply::Figures(figures));
+            }
             (Command::Authorization(command), subject) => {
                 return self.on_authorization_command(to, subject, command);
             }
             (Command::Registry(command), Subject::Partition(PartitionId::CLOUD)) => {
                 return self.on_registry_command(to, command);
             }
-            (Command::Registry(_), _) | (_, Subject::Partition(_)) => {
+            (Command::Registry(_) | Command::ReadFigures, _) | (_, Subject::Partition(_)) => {
                 return self.answer(to, Reply::Failed(Failure::WrongShard));
             }
             (command, Subject::User { user, grant }) => (command, user, grant),
@@ -100,7 +104,8 @@ impl Shard {
             | Command::DeleteUser
             | Command::Authorization(_)
             | Command::Registry(_)
-            | Command::Events(_) => {
+            | Command::Events(_)
+            | Command::ReadFigures => {
                 unreachable!("these commands are carried out elsewhere")
             }
         };

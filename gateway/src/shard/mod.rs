@@ -17,6 +17,7 @@
 //! A shard opens no sockets, reads no clock, draws no random numbers and never waits. The same inputs
 //! give the same outputs. After every [`Shard::handle`], take outputs until there are none.
 
+mod admission;
 pub mod agenda;
 mod blocks;
 pub mod claims;
@@ -29,6 +30,7 @@ mod dispatch;
 mod draining;
 mod ends;
 mod expiry;
+mod figures;
 mod granting;
 pub mod input;
 mod invariants;
@@ -73,10 +75,12 @@ use crate::observe::links::LinkObservers;
 use crate::proxy::Router;
 use crate::store::StoreKey;
 
+pub use admission::Budgets;
 pub use counters::Counters;
 pub use input::{ChannelId, CommitId, Input, Listener, Output, PeerMessage, Receive};
 pub use settings::Settings;
 
+use admission::Admission;
 use agenda::Agenda;
 use claims::Claims;
 use deadlines::Deadlines;
@@ -140,7 +144,7 @@ pub struct Shard {
     /// Who is closed then, unless it mends what was wrong.
     repairs: Agenda<ConnectionId>,
     deadlines: Deadlines,
-    handshakes: VecDeque<ConnectionId>,
+    admission: Admission,
     outputs: VecDeque<Output>,
     counters: Counters,
     now: Now,
@@ -150,6 +154,8 @@ pub struct Shard {
     expiring: bool,
     /// Expired codes and grants are being removed.
     expiring_grants: bool,
+    /// The slot from which on it is still to be seen who is trusted after a renewal.
+    renewing: Option<u32>,
     /// The gateway is stopping.
     drain: Option<Drain>,
     /// Memory for the places of the texts of one receive.
@@ -184,6 +190,8 @@ impl Shard {
             timers,
             now: now.instant,
         };
+        let admission = Admission::new(&settings.budgets.handshakes, now.instant);
+        let pacing = Pacing::new(&settings.budgets.handshakes, now.instant);
         let mut shard = Self {
             id,
             placement,
@@ -203,16 +211,17 @@ impl Shard {
             expiries: Expiries::default(),
             departures: Departures::default(),
             link_observers: LinkObservers::default(),
-            pacing: Pacing::new(now.instant),
+            pacing,
             repairs: Agenda::default(),
             deadlines: Deadlines::new(now.instant),
-            handshakes: VecDeque::new(),
+            admission,
             outputs: VecDeque::new(),
             counters: Counters::default(),
             now,
             epoch,
             expiring: false,
             expiring_grants: false,
+            renewing: None,
             drain: None,
             texts: Vec::new(),
             spare_inputs: Vec::new(),
@@ -281,8 +290,10 @@ impl Shard {
             self.repairs.next(),
             self.link_observers.next(),
             self.pacing.due(),
+            self.admission.due(self.now.instant),
             self.events.due(),
             self.events.loaded.then_some(self.now.instant),
+            self.renewing.map(|_| self.now.instant),
             self.router.wire.transfers.due(),
         ];
         all.into_iter().flatten().min()
@@ -290,7 +301,7 @@ impl Shard {
 
     /// Whether an [`Input::Handshake`] has something to do.
     pub fn has_handshakes(&self) -> bool {
-        !self.handshakes.is_empty()
+        self.admission.has_step(self.now.instant)
     }
 
     /// Its number.
@@ -323,7 +334,7 @@ impl Shard {
         if self.is_stopping() {
             return self.turn_away(id, CloseReason::Stopping);
         }
-        let handshake = if self.is_full() { None } else { self.acceptor.accept().ok() };
+        let handshake = if self.make_room() { self.acceptor.accept().ok() } else { None };
         let Some(handshake) = handshake else {
             return self.turn_away(id, CloseReason::Overloaded);
         };
@@ -331,6 +342,7 @@ impl Shard {
         let timers = &self.router.timers;
         let connection = Connection::accepted(id, peer, listener, handshake, now, timers);
         self.router.wire.connections.insert(id, connection);
+        self.admission.begin();
         self.schedule(id);
         self.receive_again(id);
     }

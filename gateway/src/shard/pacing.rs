@@ -13,6 +13,7 @@ use super::agenda::Agenda;
 use super::dispatch::Flow;
 use super::wire::Requester;
 use crate::account::pace::{Paces, Rate, TooOften};
+use crate::config::Handshakes;
 use crate::connection::close::Closing;
 use crate::connection::{CloseReason, ConnectionId};
 use crate::reject::Reject;
@@ -24,6 +25,9 @@ const DEVICE: Rate =
 /// Wrong tokens from one address, behind which may be many devices.
 const ADDRESS: Rate =
     Rate { every: Duration::from_millis(100), burst: 100, wait_max: Duration::from_secs(30) };
+
+/// A device that is made to wait for the others would be back before it has waited longer.
+const EVERYBODY_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// Connections of a shard that wait. More are answered at once.
 const WAITING_MAX: usize = 4096;
@@ -39,6 +43,8 @@ enum Waiting {
 /// Who has to wait, and for how long.
 pub(super) struct Pacing {
     devices: Paces<DeviceId>,
+    /// Of all devices together.
+    everybody: Paces<()>,
     addresses: Paces<IpAddr>,
     waiting: BTreeMap<ConnectionId, Waiting>,
     agenda: Agenda<ConnectionId>,
@@ -47,8 +53,12 @@ pub(super) struct Pacing {
 }
 
 impl Pacing {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(budgets: &Handshakes, now: Instant) -> Self {
+        let per_sec = budgets.sign_ins_per_sec_max;
+        let every = Duration::from_secs(1) / per_sec;
+        let everybody = Rate { every, burst: per_sec.div_ceil(10), wait_max: EVERYBODY_WAIT_MAX };
         Self {
+            everybody: Paces::new(everybody, now),
             devices: Paces::new(DEVICE, now),
             addresses: Paces::new(ADDRESS, now),
             waiting: BTreeMap::new(),
@@ -60,6 +70,12 @@ impl Pacing {
     /// When the next wait is over.
     pub(super) fn due(&self) -> Option<Instant> {
         self.agenda.next()
+    }
+
+    /// How long a device waits: for itself, and for all the others.
+    fn wait_of(&mut self, device: DeviceId, now: Instant) -> Result<Duration, TooOften> {
+        let own = self.devices.take(device, now)?;
+        Ok(own.max(self.everybody.take((), now)?))
     }
 
     /// Connections that wait.
@@ -85,7 +101,7 @@ impl Shard {
         if self.pacing.has_waited.take() == Some(id) {
             return Ok(None);
         }
-        match self.pacing.devices.take(device, self.now.instant) {
+        match self.pacing.wait_of(device, self.now.instant) {
             Ok(Duration::ZERO) => Ok(None),
             Ok(wait) if self.let_wait(id, wait, Waiting::Request) => Ok(Some(Flow::Wait)),
             Ok(_) | Err(TooOften) => Err(Reject::unavailable("too often")),

@@ -26,7 +26,10 @@ impl Shard {
                 let received = handshake.receive(bytes);
                 let waits = std::mem::replace(&mut handshake.queued, true);
                 match received {
-                    Ok(()) if !waits => self.handshakes.push_back(id),
+                    Ok(()) if !waits => {
+                        let is_new = !handshake.begun;
+                        self.admission.push(id, is_new, self.now.instant);
+                    }
                     Ok(()) => {}
                     Err(error) => self.fail_tls(id, CloseReason::HandshakeFailed, error),
                 }
@@ -125,10 +128,9 @@ impl Shard {
         }
     }
 
-    /// One step of the handshake that has something to do and came last: in a storm the newest goes
-    /// first, because its peer still waits.
+    /// One step of the handshake whose turn it is.
     pub(super) fn on_handshake_turn(&mut self) {
-        let Some(id) = self.handshakes.pop_back() else { return };
+        let Some(id) = self.admission.pop(self.now.instant) else { return };
         // One that has failed or was given up meanwhile takes no further step.
         let phase = self.router.wire.connections.get(id).map(|connection| connection.phase);
         let Some(Phase::Handshake { .. }) = phase else { return };
@@ -138,6 +140,7 @@ impl Shard {
         self.router.wire.raw(id, |transport, out| {
             if let Transport::Handshake(handshake) = transport {
                 handshake.queued = false;
+                handshake.begun = true;
                 result = handshake.step(acceptor, out);
             }
         });
@@ -157,6 +160,7 @@ impl Shard {
             connection.transport = transport;
             return;
         };
+        self.admission.end();
         let established = match handshake.finish(&self.acceptor) {
             Ok(established) => established,
             Err(error) => return self.fail_tls(id, CloseReason::HandshakeFailed, error),

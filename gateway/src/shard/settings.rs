@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::config::Cloud;
 use crate::directory::discovery::Endpoint;
-use crate::shard::Listener;
+use crate::shard::{Budgets, Listener};
 
 /// What the operator decides.
 pub struct Settings {
@@ -16,6 +16,8 @@ pub struct Settings {
     pub ticket_lifetime: Duration,
     /// Connections of this shard, signed in or not.
     pub connections_max: usize,
+    /// How many may come at a time.
+    pub budgets: Budgets,
 }
 
 impl Settings {

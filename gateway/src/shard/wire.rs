@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use shared::channel::figures::TableMemory;
 use shared::coap::request::CBOR;
 use shared::coap::{CoapOption, Code, MessageWriter, Request, ResponseType, Token};
 use shared::record::{Opened, RecordError, Step};
@@ -78,6 +79,11 @@ impl Wire {
             send_queue_bytes_max: limits.send_queue_bytes_max,
             payload_bytes_assumed: limits.peer_payload_bytes_assumed,
         }
+    }
+
+    /// What the send buffers occupy that nobody needs.
+    pub fn spare_memory(&self) -> TableMemory {
+        self.buffers.memory()
     }
 
     /// Sends what `write` appends. Nothing happens when the connection is gone.

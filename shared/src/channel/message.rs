@@ -8,13 +8,14 @@ use super::authorization::{
     AuthorizationCommand, ClientRecord, Granted, LoginRecord, RegistryCommand, SigningKey,
 };
 use super::events::{Delivery, EventsCommand};
+use super::figures::ShardFigures;
 use crate::ids::{DeviceId, GrantId, SubscriptionId, UserId};
 use crate::ocf::device::Status;
 use crate::placement::PartitionId;
 use crate::secret::Secret;
 
 /// Version of this module: both sides must agree, it is the first thing the introduction checks.
-pub const PROTOCOL_VERSION: u32 = 4;
+pub const PROTOCOL_VERSION: u32 = 5;
 
 /// Largest message in a ring, in bytes. Longer lists are paged.
 pub const MESSAGE_BYTES_MAX: usize = 512 * 1024;
@@ -109,6 +110,8 @@ pub enum Command {
     Registry(RegistryCommand),
     /// About subscriptions.
     Events(EventsCommand),
+    /// What the shard of this partition occupies, and how long it takes: [`Reply::Figures`].
+    ReadFigures,
 }
 
 /// What a list of devices shows of each link (cloud reference 4.4, 4.5).
@@ -174,6 +177,8 @@ pub enum Reply {
     SigningKeys(Vec<SigningKey>),
     /// A subscription exists.
     Subscribed(SubscriptionId),
+    /// The figures of a shard.
+    Figures(Box<ShardFigures>),
     /// A notification to be delivered: the only one that answers no command.
     Delivery(Box<Delivery>),
     /// Done, and durable.

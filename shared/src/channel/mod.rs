@@ -12,7 +12,7 @@
 //! data    │ length │ archive │ length │ archive │ …  in words, going round the end
 //! ```
 //!
-//! Reading order: [`message`], what is said, with [`authorization`] and [`events`]; `ring`, how bytes get across; `region`, the memory they
+//! Reading order: [`message`], what is said, with [`authorization`], [`events`] and [`figures`]; `ring`, how bytes get across; `region`, the memory they
 //! are in; `codec`, messages to bytes; `end`, the two ends as gateway and `api` use them;
 //! `doorbell`; `link`, the introduction, over `socket`, by what `welcome` says; `peer`, who may.
 //!
@@ -41,6 +41,8 @@ pub mod message;
 pub mod authorization;
 
 pub mod events;
+
+pub mod figures;
 
 #[cfg_attr(
     all(loom, not(test)),

@@ -78,6 +78,14 @@ impl Expanded {
 }
 
 impl Direction {
+    /// Bytes of keys that do not stand in the value itself.
+    pub(super) fn heap_bytes(&self) -> usize {
+        match &self.keys {
+            Keys::Aes128 { .. } => 0,
+            Keys::Boxed(_) => size_of::<LargeKeys>(),
+        }
+    }
+
     fn new(suite: Suite, key: &[u8], iv: &[u8], secret: &[u8], sequence: u64) -> Self {
         let mut nonce = [0; NONCE_LEN];
         nonce.copy_from_slice(iv);

@@ -104,6 +104,11 @@ impl Records {
         self.state == State::PeerClosed
     }
 
+    /// Bytes on the heap beside the value itself.
+    pub fn heap_bytes(&self) -> usize {
+        self.read.heap_bytes() + self.write.heap_bytes()
+    }
+
     /// Version and cipher suite.
     pub fn suite(&self) -> Suite {
         self.suite

@@ -96,6 +96,12 @@ impl Buffers {
         self.held.into()
     }
 
+    /// How many there are, bytes of those that the kernel goes through, and of all.
+    pub(super) fn memory(&self) -> (usize, usize, usize) {
+        let window = usize::from(self.window.size()) * self.buffer_bytes as usize;
+        (usize::from(self.count), window, self.mapping_bytes)
+    }
+
     /// The kernel is about to be entered.
     pub(super) fn turn(&mut self) {
         self.window.turn();

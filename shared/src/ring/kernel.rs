@@ -50,6 +50,10 @@ impl KernelRing {
         &mut self.buffers
     }
 
+    pub(super) fn buffer_memory(&self) -> (usize, usize, usize) {
+        self.buffers.memory()
+    }
+
     pub(super) fn buffers_free(&self) -> u32 {
         self.buffers.held()
     }

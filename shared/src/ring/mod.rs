@@ -90,6 +90,23 @@ pub use sockets::Capabilities;
 pub use start::{Config, StartError, TaskRun};
 pub use wake::Doorbell;
 
+/// What a ring occupies in user space, in bytes, and how many there are of what.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Memory {
+    /// Slots in use.
+    pub sockets: usize,
+    /// Bytes of their entries.
+    pub socket_bytes: usize,
+    /// Bytes of the table they are in.
+    pub table_bytes: usize,
+    /// Receive buffers.
+    pub buffers: usize,
+    /// Bytes of those that the kernel goes through at present.
+    pub touched_bytes: usize,
+    /// Bytes of all of them, which are memory only once they were written to.
+    pub buffer_bytes: usize,
+}
+
 /// Device sockets of one thread. See the module for the turn its owner takes.
 pub struct DeviceRing {
     rings: Rings,
@@ -138,6 +155,13 @@ impl DeviceRing {
     /// Slots in use: sockets, accepts in flight and reservations.
     pub fn slots_taken(&self) -> u32 {
         self.sockets.table.taken()
+    }
+
+    /// What it occupies in user space.
+    pub fn memory(&self) -> Memory {
+        let (sockets, socket_bytes, table_bytes) = self.sockets.table.memory();
+        let (buffers, touched_bytes, buffer_bytes) = self.rings.buffer_memory();
+        Memory { sockets, socket_bytes, table_bytes, buffers, touched_bytes, buffer_bytes }
     }
 
     /// Accepts on this listener, with so many accepts in flight as long as there are slots.

@@ -31,6 +31,14 @@ impl Rings {
         ((socket.index / self.slots_per_ring) as usize, socket.index % self.slots_per_ring)
     }
 
+    /// Buffers of all rings, bytes of those that the kernel goes through, and of all.
+    pub(super) fn buffer_memory(&self) -> (usize, usize, usize) {
+        self.rings
+            .iter()
+            .map(KernelRing::buffer_memory)
+            .fold((0, 0, 0), |sum, ring| (sum.0 + ring.0, sum.1 + ring.1, sum.2 + ring.2))
+    }
+
     /// Hands what is queued to the kernel and fetches what it has ready.
     pub(super) fn submit(&mut self) -> io::Result<()> {
         self.submit_from(0)

@@ -147,6 +147,13 @@ impl Table {
         self.rings.len() as u32 * self.slots_per_ring
     }
 
+    /// Slots in use, bytes of their entries, and bytes of the table.
+    pub(super) fn memory(&self) -> (usize, usize, usize) {
+        let taken = self.taken as usize;
+        let chunks = self.rings.iter().flat_map(|slots| &slots.chunks);
+        (taken, taken * size_of::<Entry>(), chunks.map(|chunk| size_of_val(&**chunk)).sum())
+    }
+
     /// Indices of the slots of this ring that were ever taken.
     pub(super) fn used(&self, ring: u32) -> Range<u32> {
         let first = ring * self.slots_per_ring;

@@ -68,6 +68,43 @@ fn command(cloud: &TestCloud, words: &[&str]) -> Output {
 }
 
 #[test]
+fn the_memory_of_every_table_is_accounted_for() {
+    let cloud = TestCloud::start(Setup::default());
+    let (rest, operator) = (cloud.rest(), cloud.operator_token());
+    let _light = Scripted::online(&cloud, LIGHT, &[("/x", Says::Nothing)]);
+    rest.get("/operator/v1/shards").send().is_problem(401);
+    rest.get("/operator/v1/shards").token(&cloud.token()).send().is_problem(403);
+    let told = rest.get("/operator/v1/shards").token(&operator).send().is(200).value();
+    let entries = |name: &str| -> u64 {
+        let tables = told["shards"].as_array().unwrap().iter().map(|shard| &shard["tables"]);
+        let tables = tables.flat_map(|tables| tables.as_array().unwrap());
+        let named = tables.filter(|table| table["name"] == name);
+        named.map(|table| table["entries"].as_u64().unwrap()).sum()
+    };
+    for name in
+        ["connections", "connections.identities", "ring.sockets", "devices", "devices.links"]
+    {
+        assert!(entries(name) >= 1, "{name}: {told}");
+    }
+    let process = |name: &str| told["process"][name].as_u64().unwrap();
+    assert!(process("tables_bytes") < process("anonymous_bytes"), "{told}");
+    assert!(process("anonymous_bytes") < process("resident_bytes"), "{told}");
+    let delays = &told["shards"][0]["read_to_send"];
+    assert!(delays["p50_micros"].as_u64() <= delays["p99_micros"].as_u64(), "{told}");
+    let counted = told["shards"].as_array().unwrap().iter();
+    assert!(counted.map(|shard| shard["read_to_send"]["count"].as_u64().unwrap()).sum::<u64>() > 0);
+
+    let printed = command(&cloud, &["shards"]);
+    assert!(printed.status.success(), "{printed:?}");
+    let printed: Value = serde_json::from_slice(&printed.stdout).unwrap();
+    assert_eq!(
+        printed["shards"].as_array().unwrap().len(),
+        told["shards"].as_array().unwrap().len()
+    );
+    cloud.stop();
+}
+
+#[test]
 fn a_user_is_deleted_with_everything_that_is_theirs() {
     let mut cloud = TestCloud::start(Setup { users: 2, ..Setup::default() });
     let (rest, partner, operator) = (cloud.rest(), cloud.partner(), cloud.operator_token());

@@ -216,6 +216,11 @@ impl ShardPort {
         self.waiting
     }
 
+    /// Bytes of the submissions without an answer.
+    pub fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
+    }
+
     fn send(&mut self, task: Task) -> Result<(), SubmitError> {
         if self.waiting >= self.waiting_max {
             return Err(SubmitError::Full);

@@ -14,6 +14,7 @@ use crate::channel::codec::Message;
 use crate::channel::events::{
     BodyFormat, Delivery, Event, EventBody, EventType, EventsCommand, NewSubscription, Target,
 };
+use crate::channel::figures::{Delays, ProcessMemory, ShardFigures, TableMemory};
 use crate::channel::message::{
     Content, DeviceView, DevicesPage, Failure, LinkView, OutstandingToken,
 };
@@ -58,6 +59,7 @@ fn any_command() -> impl Strategy<Value = Command> {
         Just(Command::ListDeviceTokens),
         device().prop_map(|device| Command::RemoveDevice { device }),
         Just(Command::DeleteUser),
+        Just(Command::ReadFigures),
         (text(), text(), option::of(any::<[u8; 32]>())).prop_map(|(code, client, challenge)| {
             Command::Authorization(AuthorizationCommand::RedeemCode {
                 code: Secret::new(code),
@@ -178,10 +180,28 @@ fn any_reply() -> impl Strategy<Value = Reply> {
                 scopes: Scopes::READ.union(Scopes::WRITE),
             })
         }),
+        any_figures().prop_map(|figures| Reply::Figures(Box::new(figures))),
         Just(Reply::Done),
         Just(Reply::Failed(Failure::DeviceOffline)),
         any_delivery().prop_map(|delivery| Reply::Delivery(Box::new(delivery))),
     ]
+}
+
+fn any_figures() -> impl Strategy<Value = ShardFigures> {
+    let table =
+        (text(), any::<[u64; 3]>()).prop_map(|(name, [entries, used_bytes, reserved_bytes])| {
+            TableMemory { name, entries, used_bytes, reserved_bytes }
+        });
+    let delays = vec(any::<u64>(), 0..32).prop_map(|counts| Delays { max_micros: 9, counts });
+    (any::<u16>(), vec(table, 0..20), delays).prop_map(|(shard, tables, read_to_send)| {
+        ShardFigures {
+            shard,
+            tables,
+            process: ProcessMemory { resident_bytes: 1, ..ProcessMemory::default() },
+            unread: Delays::default(),
+            read_to_send,
+        }
+    })
 }
 
 fn any_delivery() -> impl Strategy<Value = Delivery> {

@@ -1,0 +1,88 @@
+//! Design, «What is promised» 4: more come at once than there is time for.
+
+use std::time::Duration;
+
+use gateway::connection::CloseReason;
+use gateway::shard::Budgets;
+use shared::coap::ResponseType::ServiceUnavailable;
+use tests::{PKI, Peer, World};
+
+/// A cloud with budgets, and peers of whom each has said hello.
+fn storm(peers: usize, change: impl FnOnce(&mut Budgets)) -> (World, Vec<Peer>) {
+    let world = World::with(|setup| change(&mut setup.budgets));
+    let peers: Vec<_> = (0..peers).map(|_| world.peer(world.device_id(), PKI.product())).collect();
+    peers.iter().for_each(Peer::knock);
+    (world, peers)
+}
+
+/// Which of them have been told the cloud's CSM by now, and had not been before.
+fn let_in(peers: &[Peer]) -> Vec<usize> {
+    (0..peers.len()).filter(|&nth| !peers[nth].take_all().is_empty()).collect()
+}
+
+fn reasons(world: &World) -> Vec<CloseReason> {
+    world.ended().into_iter().map(|ended| ended.reason).collect()
+}
+
+#[test]
+fn handshakes_beyond_the_rate_wait_and_the_newest_goes_first() {
+    let (world, peers) = storm(5, |budgets| budgets.handshakes.per_sec_max = 10);
+    assert_eq!(let_in(&peers), [0, 1], "one, and another a tenth of a second early");
+    for next in [4, 3, 2] {
+        world.advance(Duration::from_millis(100));
+        assert_eq!(let_in(&peers), [next]);
+    }
+    assert_eq!(reasons(&world), []);
+}
+
+#[test]
+fn who_has_waited_as_long_as_devices_wait_is_reset_before_anything_is_done() {
+    let (world, peers) = storm(3, |budgets| budgets.handshakes.per_sec_max = 1);
+    assert_eq!(let_in(&peers), [0]);
+    world.advance(Duration::from_millis(1700));
+    assert_eq!(let_in(&peers), [2]);
+    world.advance(Duration::from_millis(50));
+    assert!(!peers[1].is_connected());
+    assert_eq!(reasons(&world), [CloseReason::Overloaded]);
+    assert_eq!(world.counted(|counted| counted.handshakes), 2);
+}
+
+#[test]
+fn where_too_many_are_under_way_the_one_that_has_waited_longest_makes_room() {
+    let (world, peers) = storm(4, |budgets| {
+        budgets.handshakes.per_sec_max = 1;
+        budgets.handshakes.in_flight_max = 2;
+    });
+    assert_eq!(let_in(&peers), [0]);
+    let connected: Vec<_> = peers.iter().map(Peer::is_connected).collect();
+    assert_eq!(connected, [true, false, true, true]);
+    assert_eq!(reasons(&world), [CloseReason::Overloaded]);
+}
+
+#[test]
+fn who_is_not_signed_in_has_a_bound_of_its_own() {
+    let (world, peers) = storm(3, |budgets| budgets.not_signed_in_max = 2);
+    assert_eq!(let_in(&peers), [0, 1], "nobody waits who could make room for the third");
+    assert!(!peers[2].is_connected());
+    peers[0].sign_up(&world.user().token());
+    peers[0].sign_in();
+    peers[2].connect();
+    assert!(peers[1].is_connected());
+}
+
+#[test]
+fn sign_ins_beyond_the_rate_wait_a_second_and_then_are_told_to_come_again() {
+    let world = World::with(|setup| setup.budgets.handshakes.sign_ins_per_sec_max = 1);
+    let user = world.user();
+    let peers: Vec<_> = (0..3).map(|_| world.connect()).collect();
+    // A sign-up counts too: the first goes, the second waits, the third is one too many.
+    let tokens: Vec<_> = peers.iter().map(|peer| peer.sign_up_request(&user.token())).collect();
+    let tokens: Vec<_> = peers.iter().zip(tokens).map(|(peer, ask)| peer.send(ask)).collect();
+    let code = |nth: usize| peers[nth].answer_to(tokens[nth]).map(|answer| answer.code);
+    assert!(code(0).is_some());
+    assert_eq!(code(1), None);
+    assert!(code(2).is_some_and(|code| code == ServiceUnavailable));
+    world.advance_secs(1);
+    assert!(code(1).is_some_and(|code| code != ServiceUnavailable));
+    assert!(peers.iter().all(Peer::is_connected));
+}
