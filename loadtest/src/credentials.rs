@@ -26,6 +26,8 @@ use rustls::{
 use shared::ids::DeviceId;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use crate::device::allow_take_over;
+
 /// The OCF identity certificates' extended key usage.
 const OCF_IDENTITY: &[u64] = &[1, 3, 6, 1, 4, 1, 44924, 1, 6];
 
@@ -111,6 +113,7 @@ impl Credentials {
         // As the stacks in the field: no name, no sessions to resume.
         config.enable_sni = false;
         config.resumption = Resumption::disabled();
+        allow_take_over(&mut config);
         Ok(Self { shared: Arc::new(config), issuer })
     }
 

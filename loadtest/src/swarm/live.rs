@@ -5,9 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The numbers of one core.
 #[derive(Default)]
-pub(super) struct Live([AtomicU64; FIELDS]);
+pub(super) struct Live {
+    sums: [AtomicU64; FIELDS],
+    p99_micros: AtomicU64,
+}
 
-const FIELDS: usize = 8;
+const FIELDS: usize = 11;
 
 /// The numbers of a core, or of all cores.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -28,13 +31,38 @@ pub struct Snapshot {
     pub disconnects: u64,
     /// Rules broken by the cloud.
     pub breaches: u64,
+    /// Times that a device was cut off.
+    pub dropped: u64,
+    /// Times that one of them was signed in again.
+    pub back: u64,
+    /// Cores that have cut off everybody at once.
+    pub storms: u64,
+    /// 99 of 100 requests were answered within so many microseconds lately, on the slowest core.
+    pub p99_micros: u64,
 }
 
 impl Snapshot {
     fn fields(self) -> [u64; FIELDS] {
-        let Self { arrived, online, ready, failed, failures, answers, disconnects, breaches } =
-            self;
-        [arrived, online, ready, failed, failures, answers, disconnects, breaches]
+        let Self { arrived, online, ready, failed, failures, answers, disconnects, .. } = self;
+        let Self { breaches, dropped, back, storms, .. } = self;
+        [
+            arrived,
+            online,
+            ready,
+            failed,
+            failures,
+            answers,
+            disconnects,
+            breaches,
+            dropped,
+            back,
+            storms,
+        ]
+    }
+
+    /// Devices that were cut off and are not back.
+    pub fn out(&self) -> u64 {
+        self.dropped.saturating_sub(self.back)
     }
 
     /// Devices about which nothing more will change by itself.
@@ -45,21 +73,49 @@ impl Snapshot {
 
 impl Live {
     pub(super) fn publish(&self, snapshot: Snapshot) {
-        for (field, value) in self.0.iter().zip(snapshot.fields()) {
+        for (field, value) in self.sums.iter().zip(snapshot.fields()) {
             field.store(value, Ordering::Relaxed);
         }
+        self.p99_micros.store(snapshot.p99_micros, Ordering::Relaxed);
     }
 
     /// Adds the numbers of several cores.
     pub(super) fn sum<'l>(cores: impl Iterator<Item = &'l Self>) -> Snapshot {
         let mut sums = [0; FIELDS];
+        let mut p99_micros = 0;
         for live in cores {
-            for (sum, field) in sums.iter_mut().zip(&live.0) {
+            for (sum, field) in sums.iter_mut().zip(&live.sums) {
                 *sum += field.load(Ordering::Relaxed);
             }
+            p99_micros = live.p99_micros.load(Ordering::Relaxed).max(p99_micros);
         }
-        let [arrived, online, ready, failed, failures, answers, disconnects, breaches] = sums;
-        Snapshot { arrived, online, ready, failed, failures, answers, disconnects, breaches }
+        let [
+            arrived,
+            online,
+            ready,
+            failed,
+            failures,
+            answers,
+            disconnects,
+            breaches,
+            dropped,
+            back,
+            storms,
+        ] = sums;
+        Snapshot {
+            arrived,
+            online,
+            ready,
+            failed,
+            failures,
+            answers,
+            disconnects,
+            breaches,
+            dropped,
+            back,
+            storms,
+            p99_micros,
+        }
     }
 }
 
