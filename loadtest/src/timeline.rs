@@ -65,11 +65,11 @@ impl Bucket {
 
 /// One interval.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Interval {
-    /// How things were at its end.
-    pub gauges: Gauges,
+struct Interval {
+    /// How things were at its end; none when nobody looked, and it was as before.
+    gauges: Option<Gauges>,
     /// What ended within it.
-    pub steps: BTreeMap<Step, Bucket>,
+    steps: BTreeMap<Step, Bucket>,
 }
 
 /// The intervals of a run, as far as anything happened in them.
@@ -96,9 +96,13 @@ impl Timeline {
         self.every
     }
 
-    /// The intervals, each with its end, counted from the beginning of the run.
-    pub fn intervals(&self) -> impl Iterator<Item = (Duration, &Interval)> {
-        self.intervals.iter().map(|(number, interval)| (self.every * (number + 1), interval))
+    /// The intervals: the end of each, counted from the beginning of the run, how things were then, and
+    /// what ended within it.
+    pub fn intervals(&self) -> impl Iterator<Item = (Duration, Gauges, &BTreeMap<Step, Bucket>)> {
+        self.intervals.iter().scan(Gauges::default(), |last, (number, interval)| {
+            *last = interval.gauges.unwrap_or(*last);
+            Some((self.every * (number + 1), *last, &interval.steps))
+        })
     }
 
     /// Counts a step that has ended so long after the beginning.
@@ -113,7 +117,7 @@ impl Timeline {
 
     /// Notes how things are so long after the beginning.
     pub fn gauge(&mut self, at: Duration, gauges: Gauges) {
-        self.interval(at).gauges = gauges;
+        self.interval(at).gauges = Some(gauges);
     }
 
     /// The 99th percentile of a step in the last interval before this time.
@@ -139,7 +143,7 @@ impl Timeline {
         self.every *= 2;
         for (number, interval) in std::mem::take(&mut self.intervals) {
             let whole = self.intervals.entry(number / 2).or_default();
-            whole.gauges = interval.gauges;
+            whole.gauges = interval.gauges.or(whole.gauges);
             whole.add_steps(&interval);
         }
     }
@@ -162,10 +166,11 @@ impl Timeline {
             if own.is_none() && others.is_none() {
                 continue;
             }
-            // A core that slept through an interval was at its end as it was before.
-            ours = own.map_or(ours, |interval| interval.gauges);
-            theirs = others.map_or(theirs, |interval| interval.gauges);
-            let mut interval = Interval { gauges: ours.plus(theirs), steps: BTreeMap::new() };
+            // A core that did not look was as it had been.
+            ours = own.and_then(|interval| interval.gauges).unwrap_or(ours);
+            theirs = others.and_then(|interval| interval.gauges).unwrap_or(theirs);
+            let gauges = Some(ours.plus(theirs));
+            let mut interval = Interval { gauges, steps: BTreeMap::new() };
             own.into_iter().chain(others).for_each(|part| interval.add_steps(part));
             sum.insert(number, interval);
         }
@@ -215,8 +220,8 @@ mod tests {
             timeline.step(SECOND / 2, Step::Ping, Duration::from_millis(millis), true);
         }
         timeline.step(SECOND / 2, Step::Ping, SECOND, false);
-        let (end, interval) = timeline.intervals().next().unwrap();
-        let pings = &interval.steps[&Step::Ping];
+        let (end, _, steps) = timeline.intervals().next().unwrap();
+        let pings = &steps[&Step::Ping];
         assert_eq!((end, pings.succeeded(), pings.failed), (SECOND, 100, 1));
         assert_eq!(pings.quantile(0.5), Some(Duration::from_millis(50)));
         assert_eq!(pings.quantile(0.99), Some(Duration::from_millis(99)));
@@ -230,9 +235,13 @@ mod tests {
         one.gauge(Duration::ZERO, online(1));
         one.gauge(SECOND, online(2));
         two.gauge(Duration::ZERO, online(10));
+        // Busy, without a look at its numbers.
+        two.step(SECOND * 2, Step::Ping, SECOND, true);
+        let alone: Vec<_> = two.intervals().map(|(_, gauges, _)| gauges.online).collect();
+        assert_eq!(alone, [10, 10]);
         one.add(&two);
-        let sums: Vec<_> = one.intervals().map(|(_, interval)| interval.gauges.online).collect();
-        assert_eq!(sums, [11, 12]);
+        let sums: Vec<_> = one.intervals().map(|(_, gauges, _)| gauges.online).collect();
+        assert_eq!(sums, [11, 12, 12]);
     }
 
     #[test]
@@ -246,13 +255,13 @@ mod tests {
         assert!(long.intervals().count() <= INTERVALS_MAX as usize);
         assert_eq!(long.every(), SECOND * 8);
         let pings = |timeline: &Timeline| -> u64 {
-            timeline.intervals().map(|(_, interval)| interval.steps[&Step::Ping].succeeded()).sum()
+            timeline.intervals().map(|(_, _, steps)| steps[&Step::Ping].succeeded()).sum()
         };
         assert_eq!(pings(&long), 10_000);
         let mut short = Timeline::new(SECOND);
         short.step(SECOND, Step::Ping, SECOND, true);
         short.add(&long);
         assert_eq!((short.every(), pings(&short)), (SECOND * 8, 10_001));
-        assert_eq!(short.intervals().last().unwrap().1.gauges.online, 9999);
+        assert_eq!(short.intervals().last().unwrap().1.online, 9999);
     }
 }

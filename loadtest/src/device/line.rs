@@ -47,6 +47,11 @@ impl Line {
         self.wants.get_or_insert_default()
     }
 
+    #[cfg(test)]
+    pub(super) fn is_idle(&mut self) -> bool {
+        self.wants.is_none() && self.link().is_none_or(|link| link.is_idle())
+    }
+
     pub(super) fn stack(&self) -> Stack {
         self.stack
     }

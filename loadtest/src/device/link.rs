@@ -80,6 +80,11 @@ impl Link {
         matches!(self.tls, Tls::Open(_))
     }
 
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        self.is_established() && self.arrived.is_none()
+    }
+
     /// When the handshake under way began.
     pub(super) fn handshake_since(&self) -> Option<Instant> {
         match &self.tls {

@@ -132,6 +132,12 @@ impl Device {
         self.application.observers()
     }
 
+    /// Whether it owns no memory but its tokens and, on a connection, its keys.
+    #[cfg(test)]
+    fn is_idle(&mut self) -> bool {
+        self.application.is_idle() && self.line.is_idle()
+    }
+
     /// Somebody presses the switch, or the temperature moves.
     pub fn change(&mut self) {
         self.application.change(&mut self.registration, &mut self.line);

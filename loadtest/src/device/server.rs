@@ -78,6 +78,11 @@ impl Server {
         self.rest.get_or_insert_default()
     }
 
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        self.rest.is_none()
+    }
+
     /// Lets go of memory that says nothing.
     fn tidy(&mut self) {
         self.rest.take_if(|rest| {

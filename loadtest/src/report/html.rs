@@ -76,7 +76,7 @@ fn figures(page: &mut String, report: &Report) {
         report.steps.iter().filter(|step| matches!(step.step, "ping" | "retrieve" | "rest-read"))
     {
         if let Some(times) = &step.times_ms {
-            shown.push((format!("{} ms", short(times.p99)), format!("p99 of {}", step.step)));
+            shown.push((time(times.p99), format!("p99 of {}", step.step)));
         }
     }
     if let Some(setting) = &report.setting {
@@ -91,6 +91,15 @@ fn figures(page: &mut String, report: &Report) {
         add(page, format_args!("<div><b>{figure}</b><span>{what}</span></div>"));
     }
     page.push_str("</div>");
+}
+
+/// Milliseconds, or seconds where there are many.
+fn time(millis: f64) -> String {
+    if millis < 1000.0 {
+        format!("{} ms", short(millis))
+    } else {
+        format!("{} s", short(millis / 1e3))
+    }
 }
 
 fn mark(report: &Report) -> Option<(f64, &'static str)> {

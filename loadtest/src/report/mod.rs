@@ -51,6 +51,8 @@ pub struct Report {
     pub steps: Vec<StepReport>,
     /// Devices that were cut off, if any were.
     pub comebacks: Option<ComebackReport>,
+    /// Devices that kept a TLS session to resume.
+    pub sessions: usize,
     /// How the run went over time.
     pub timeline: Vec<Point>,
     /// Where and how it was run, if that was told.
@@ -220,6 +222,7 @@ impl Report {
             breaches: counted(&stats.breaches),
             steps: steps(stats, *duration),
             comebacks: comebacks(&stats.comebacks, outcome.storm),
+            sessions: outcome.sessions,
             timeline: points(&stats.timeline),
             setting: None,
         }
@@ -288,13 +291,12 @@ fn comebacks(comebacks: &Comebacks, storm: Option<Duration>) -> Option<ComebackR
 fn points(timeline: &Timeline) -> Vec<Point> {
     let seconds = timeline.every().as_secs_f64();
     let millis = |time: Duration| time.as_secs_f64() * 1e3;
-    let points = timeline.intervals().map(|(at, interval)| Point {
+    let points = timeline.intervals().map(|(at, gauges, steps)| Point {
         at_secs: at.as_secs_f64(),
-        arrived: interval.gauges.arrived,
-        online: interval.gauges.online,
-        out: interval.gauges.out,
-        steps: interval
-            .steps
+        arrived: gauges.arrived,
+        online: gauges.online,
+        out: gauges.out,
+        steps: steps
             .iter()
             .map(|(step, bucket)| StepPoint {
                 step: step.name(),
@@ -410,7 +412,14 @@ mod tests {
         stats.step(Step::Connect, Duration::from_millis(2), Ok(()));
         stats.step(Step::SignUp, Duration::from_millis(2), Err(Failure::Answered(0xa3)));
         let end = Snapshot { arrived, online: ready, ready, ..Snapshot::default() };
-        Outcome { stats, end, duration: Duration::from_secs(2), users: Vec::new(), storm: None }
+        Outcome {
+            stats,
+            end,
+            duration: Duration::from_secs(2),
+            users: Vec::new(),
+            sessions: 0,
+            storm: None,
+        }
     }
 
     #[test]

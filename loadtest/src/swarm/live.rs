@@ -42,21 +42,20 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    fn fields(self) -> [u64; FIELDS] {
-        let Self { arrived, online, ready, failed, failures, answers, disconnects, .. } = self;
-        let Self { breaches, dropped, back, storms, .. } = self;
+    /// All that add up over cores.
+    fn sums(&mut self) -> [&mut u64; FIELDS] {
         [
-            arrived,
-            online,
-            ready,
-            failed,
-            failures,
-            answers,
-            disconnects,
-            breaches,
-            dropped,
-            back,
-            storms,
+            &mut self.arrived,
+            &mut self.online,
+            &mut self.ready,
+            &mut self.failed,
+            &mut self.failures,
+            &mut self.answers,
+            &mut self.disconnects,
+            &mut self.breaches,
+            &mut self.dropped,
+            &mut self.back,
+            &mut self.storms,
         ]
     }
 
@@ -72,50 +71,23 @@ impl Snapshot {
 }
 
 impl Live {
-    pub(super) fn publish(&self, snapshot: Snapshot) {
-        for (field, value) in self.sums.iter().zip(snapshot.fields()) {
-            field.store(value, Ordering::Relaxed);
-        }
+    pub(super) fn publish(&self, mut snapshot: Snapshot) {
         self.p99_micros.store(snapshot.p99_micros, Ordering::Relaxed);
+        for (field, value) in self.sums.iter().zip(snapshot.sums()) {
+            field.store(*value, Ordering::Relaxed);
+        }
     }
 
     /// Adds the numbers of several cores.
     pub(super) fn sum<'l>(cores: impl Iterator<Item = &'l Self>) -> Snapshot {
-        let mut sums = [0; FIELDS];
-        let mut p99_micros = 0;
+        let mut sum = Snapshot::default();
         for live in cores {
-            for (sum, field) in sums.iter_mut().zip(&live.sums) {
+            sum.p99_micros = live.p99_micros.load(Ordering::Relaxed).max(sum.p99_micros);
+            for (sum, field) in sum.sums().into_iter().zip(&live.sums) {
                 *sum += field.load(Ordering::Relaxed);
             }
-            p99_micros = live.p99_micros.load(Ordering::Relaxed).max(p99_micros);
         }
-        let [
-            arrived,
-            online,
-            ready,
-            failed,
-            failures,
-            answers,
-            disconnects,
-            breaches,
-            dropped,
-            back,
-            storms,
-        ] = sums;
-        Snapshot {
-            arrived,
-            online,
-            ready,
-            failed,
-            failures,
-            answers,
-            disconnects,
-            breaches,
-            dropped,
-            back,
-            storms,
-            p99_micros,
-        }
+        sum
     }
 }
 

@@ -56,7 +56,7 @@ pub struct Swarm {
     /// Where tokens come from.
     pub access: Access,
     /// What devices present and trust.
-    pub credentials: Credentials,
+    pub credentials: Arc<Credentials>,
     /// Where the devices' memory is kept over runs.
     pub state: Option<PathBuf>,
     /// How many threads drive devices.
@@ -77,6 +77,8 @@ pub struct Outcome {
     pub duration: Duration,
     /// The users, in the order of their tokens.
     pub users: Vec<UserId>,
+    /// Devices that kept a TLS session to resume; their memory comes on top of the devices'.
+    pub sessions: usize,
     /// When everybody was cut off, if that was, counted from the beginning.
     pub storm: Option<Duration>,
 }
@@ -143,6 +145,7 @@ impl Swarm {
         let mediator = Mediator::start(self.access.clone())?;
         let users = mediator.users().to_vec();
         let memory = state.as_ref().and_then(StateFile::sender);
+        let credentials = self.credentials.clone();
         let clock = Clock::start();
         let partner = Partner::start(self.access.clone(), clock)?;
         let (end, devices) = (self.scenario.end, u64::from(self.scenario.devices));
@@ -161,7 +164,8 @@ impl Swarm {
         if let Some(state) = state {
             state.close()?;
         }
-        Ok(Outcome { stats, end: last, duration, users, storm: ending.storm_at() })
+        let sessions = credentials.sessions();
+        Ok(Outcome { stats, end: last, duration, users, sessions, storm: ending.storm_at() })
     }
 
     fn start_cores(
@@ -175,7 +179,7 @@ impl Swarm {
         let sockets = everybody.div_ceil(self.cores as u32).saturating_mul(5) / 4 + 64;
         let common = Arc::new(Common {
             scenario: self.scenario,
-            credentials: Arc::new(self.credentials),
+            credentials: self.credentials,
             clock,
             cores: self.cores,
             users: beside.mediator.users().len(),

@@ -2,6 +2,7 @@
 
 mod client;
 mod fussy;
+mod idle;
 mod registration;
 mod routed;
 mod vectors;
