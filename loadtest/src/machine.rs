@@ -105,14 +105,15 @@ impl Sampler {
 }
 
 /// Bytes for each further device: from the sample with the fewest online, before most came, to the one
-/// with the most. None while they are too close to say.
+/// with the most. None while they are too close to say, or where other memory was let go of meanwhile.
 pub(crate) fn slope(samples: &[MemorySample], bytes: impl Fn(&MemorySample) -> u64) -> Option<u64> {
     // The last with the most: what arriving took is given back by then.
     let most = samples.iter().max_by_key(|sample| sample.online)?.online;
     let last = samples.iter().rfind(|sample| sample.online == most)?;
     let first = samples.iter().find(|sample| sample.online * 10 >= most)?;
     let devices = last.online.checked_sub(first.online).filter(|&devices| devices >= 1000)?;
-    Some(bytes(last).saturating_sub(bytes(first)) / devices)
+    let grown = bytes(last).checked_sub(bytes(first)).filter(|&grown| grown > 0)?;
+    Some(grown / devices)
 }
 
 fn resident_bytes(process: u32) -> u64 {
@@ -238,5 +239,7 @@ mod tests {
         let samples = [sample(0, 1), sample(2000, 1_000_000), sample(18_000, 9_000_000)];
         assert_eq!(slope(&samples, |sample| sample.resident_bytes[0]), Some(500));
         assert_eq!(slope(&samples[..2], |sample| sample.resident_bytes[0]), None);
+        let shrinking = [sample(2000, 9), sample(18_000, 1)];
+        assert_eq!(slope(&shrinking, |sample| sample.resident_bytes[0]), None);
     }
 }
