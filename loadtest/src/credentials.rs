@@ -1,8 +1,9 @@
 //! What devices need for TLS: whom they trust, and the certificate that they present.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use anyhow::{Context, Result, bail};
 use rcgen::{
@@ -10,7 +11,10 @@ use rcgen::{
     KeyUsagePurpose,
 };
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, verify_server_cert_signed_by_trust_anchor};
+use rustls::client::{
+    ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue,
+    verify_server_cert_signed_by_trust_anchor,
+};
 use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature,
     verify_tls13_signature,
@@ -20,11 +24,13 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
 use rustls::{
-    CipherSuite, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
-    SupportedProtocolVersion,
+    CipherSuite, ClientConfig, DigitallySignedStruct, Error, NamedGroup, RootCertStore,
+    SignatureScheme, SupportedProtocolVersion,
 };
 use shared::ids::DeviceId;
 use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::device::allow_take_over;
 
 /// The OCF identity certificates' extended key usage.
 const OCF_IDENTITY: &[u64] = &[1, 3, 6, 1, 4, 1, 44924, 1, 6];
@@ -61,6 +67,8 @@ pub struct Credentials {
     /// With the certificate that all devices share; none without one.
     shared: Arc<ClientConfig>,
     issuer: Option<IdentityIssuer>,
+    /// What devices resume, if they do.
+    sessions: Option<Arc<Sessions>>,
 }
 
 /// Which certificate devices present.
@@ -111,7 +119,19 @@ impl Credentials {
         // As the stacks in the field: no name, no sessions to resume.
         config.enable_sni = false;
         config.resumption = Resumption::disabled();
-        Ok(Self { shared: Arc::new(config), issuer })
+        allow_take_over(&mut config);
+        Ok(Self { shared: Arc::new(config), issuer, sessions: None })
+    }
+
+    /// Devices keep the session of their last connection, and resume it with the next one: TLS 1.2
+    /// only, and not with identity certificates, which are issued anew each time.
+    pub fn resuming(self) -> Self {
+        Self { sessions: Some(Arc::default()), ..self }
+    }
+
+    /// How many devices have a session that they can resume.
+    pub fn sessions(&self) -> usize {
+        self.sessions.as_ref().map_or(0, |sessions| sessions.lock().len())
     }
 
     /// The TLS configuration of a device. Identity certificates are issued here, each time anew.
@@ -119,10 +139,65 @@ impl Credentials {
     /// # Errors
     /// If a certificate cannot be issued.
     pub fn config(&self, device: DeviceId) -> Result<Arc<ClientConfig>> {
+        if let Some(sessions) = &self.sessions {
+            let mut config = ClientConfig::clone(&self.shared);
+            let session = SessionOf { sessions: sessions.clone(), device };
+            config.resumption = Resumption::store(Arc::new(session));
+            return Ok(Arc::new(config));
+        }
         let Some(issuer) = &self.issuer else { return Ok(self.shared.clone()) };
         let mut config = ClientConfig::clone(&self.shared);
         config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(issuer.issue(device)?));
         Ok(Arc::new(config))
+    }
+}
+
+/// One session per device. rustls' own store has one per server, which all devices would share.
+#[derive(Default)]
+struct Sessions(Mutex<HashMap<DeviceId, Tls12ClientSessionValue>>);
+
+impl Sessions {
+    fn lock(&self) -> MutexGuard<'_, HashMap<DeviceId, Tls12ClientSessionValue>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The place of a device among the sessions. It lives as long as a handshake.
+struct SessionOf {
+    sessions: Arc<Sessions>,
+    device: DeviceId,
+}
+
+impl fmt::Debug for SessionOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionOf").field("device", &self.device).finish_non_exhaustive()
+    }
+}
+
+impl ClientSessionStore for SessionOf {
+    fn set_kx_hint(&self, _: ServerName<'static>, _: NamedGroup) {}
+
+    fn kx_hint(&self, _: &ServerName<'_>) -> Option<NamedGroup> {
+        None
+    }
+
+    fn set_tls12_session(&self, _: ServerName<'static>, session: Tls12ClientSessionValue) {
+        self.sessions.lock().insert(self.device, session);
+    }
+
+    fn tls12_session(&self, _: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        self.sessions.lock().get(&self.device).cloned()
+    }
+
+    fn remove_tls12_session(&self, _: &ServerName<'static>) {
+        self.sessions.lock().remove(&self.device);
+    }
+
+    /// Tickets of TLS 1.3 come after the handshake, when rustls is gone.
+    fn insert_tls13_ticket(&self, _: ServerName<'static>, _: Tls13ClientSessionValue) {}
+
+    fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        None
     }
 }
 

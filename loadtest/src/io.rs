@@ -1,6 +1,7 @@
 //! Sockets of one core, over the device ring (I/O): who owns which socket, what waits to be sent on
 //! it, and the clock. What is said on them is the devices' business.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -15,7 +16,7 @@ const BACKLOG_BYTES_MAX: usize = 1 << 20;
 
 /// A loopback address has some 28 000 ports of its own; this many connections leave it, then the
 /// next address is taken.
-const CONNECTIONS_PER_SOURCE: usize = 20_000;
+pub(crate) const CONNECTIONS_PER_SOURCE: usize = 20_000;
 
 /// The monotonic clock, the same for all cores of a swarm.
 #[derive(Clone, Copy, Debug)]
@@ -38,21 +39,60 @@ pub(crate) struct Sockets {
     ring: DeviceRing,
     /// By the index of the socket.
     wires: Vec<Wire>,
+    /// What is sent when the send in flight is over, by the index of the socket.
+    backlog: HashMap<u32, Vec<u8>>,
     buffer_bytes: usize,
-    /// Addresses to connect from; none for whatever the kernel takes.
-    sources: Vec<IpAddr>,
-    connected: usize,
+    sources: Sources,
 }
 
 /// One socket.
-#[derive(Default)]
+#[derive(Clone, Copy)]
 struct Wire {
+    /// Who hears of it; [`NOBODY`] once it is being closed.
+    owner: u32,
+    /// Tells the sockets of one index apart.
     generation: u32,
-    /// Who hears of it; nobody once it is being closed.
-    owner: Option<u32>,
     sending: bool,
-    /// What is sent when the send in flight is over.
-    backlog: Vec<u8>,
+}
+
+/// No owner.
+const NOBODY: u32 = u32::MAX;
+
+const _: () = assert!(size_of::<Wire>() <= 12, "every socket has one");
+
+impl Wire {
+    const NONE: Self = Self { owner: NOBODY, generation: 0, sending: false };
+
+    fn owner(self) -> Option<u32> {
+        (self.owner != NOBODY).then_some(self.owner)
+    }
+}
+
+/// Where connections come from.
+struct Sources {
+    /// Addresses to connect from, in turn; none for whatever the kernel takes.
+    addresses: Vec<IpAddr>,
+    /// Connections made so far.
+    connected: usize,
+    /// This core's number among all: each uses other addresses.
+    core: usize,
+    cores: usize,
+}
+
+impl Sources {
+    fn next(&mut self, peer: IpAddr) -> Option<IpAddr> {
+        let nth = self.connected / CONNECTIONS_PER_SOURCE * self.cores + self.core;
+        self.connected += 1;
+        match (peer, self.addresses.len()) {
+            (_, count @ 1..) => Some(self.addresses[nth % count]),
+            // All of 127.0.0.0/8 is ours, without asking anybody.
+            (IpAddr::V4(ip), 0) if ip.is_loopback() && nth > 0 => {
+                let host = u32::try_from(nth % 0xfe_ffff).unwrap_or(0) + 1;
+                Some(IpAddr::from((0x7f00_0000 + host).to_be_bytes()))
+            }
+            _ => None,
+        }
+    }
 }
 
 /// What has happened to a socket.
@@ -69,19 +109,20 @@ pub(crate) enum Happening<'a> {
 }
 
 impl Sockets {
+    /// For so many sockets at a time; this core is one of `cores`.
     pub(crate) fn new(
         sockets: u32,
-        number: usize,
-        sources: Vec<IpAddr>,
+        (core, cores): (usize, usize),
+        addresses: Vec<IpAddr>,
     ) -> Result<Self, StartError> {
         let config = Config { sockets, ..Config::default() };
+        let ring = DeviceRing::new(config)?;
         Ok(Self {
-            ring: DeviceRing::new(config)?,
-            wires: Vec::new(),
+            wires: Vec::with_capacity(ring.capacity() as usize),
+            ring,
+            backlog: HashMap::new(),
             buffer_bytes: config.buffer_bytes as usize,
-            sources,
-            // Cores begin with different addresses.
-            connected: number * CONNECTIONS_PER_SOURCE,
+            sources: Sources { addresses, connected: 0, core, cores },
         })
     }
 
@@ -95,32 +136,18 @@ impl Sockets {
         owner: u32,
         peer: SocketAddr,
     ) -> Result<SocketId, io::ErrorKind> {
-        let local = self.source(peer).map(|ip| SocketAddr::new(ip, 0));
+        let local = self.sources.next(peer.ip()).map(|ip| SocketAddr::new(ip, 0));
         let socket = self.ring.connect(local, peer).map_err(|refused| match refused {
             ConnectRefused::Full => io::ErrorKind::QuotaExceeded,
             ConnectRefused::BindUnsupported => io::ErrorKind::Unsupported,
         })?;
-        self.connected += 1;
         let index = socket.index as usize;
         if self.wires.len() <= index {
-            self.wires.resize_with(index + 1, Wire::default);
+            self.wires.resize(index + 1, Wire::NONE);
         }
-        let generation = socket.generation;
-        self.wires[index] = Wire { generation, owner: Some(owner), ..Wire::default() };
+        self.backlog.remove(&socket.index);
+        self.wires[index] = Wire { generation: socket.generation, owner, sending: false };
         Ok(socket)
-    }
-
-    fn source(&self, peer: SocketAddr) -> Option<IpAddr> {
-        let nth = self.connected / CONNECTIONS_PER_SOURCE;
-        match (peer.ip(), self.sources.len()) {
-            (_, count @ 1..) => Some(self.sources[nth % count]),
-            // All of 127.0.0.0/8 is ours, without asking anybody.
-            (IpAddr::V4(ip), 0) if ip.is_loopback() && nth > 0 => {
-                let host = u32::try_from(nth % 0xfe_ffff).unwrap_or(0) + 1;
-                Some(IpAddr::from((0x7f00_0000 + host).to_be_bytes()))
-            }
-            _ => None,
-        }
     }
 
     fn wire(&mut self, socket: SocketId) -> Option<&mut Wire> {
@@ -132,16 +159,16 @@ impl Sockets {
     /// the connection had to be closed.
     pub(crate) fn send(&mut self, socket: SocketId, bytes: Vec<u8>) -> bool {
         let Some(wire) = self.wire(socket) else { return false };
-        if wire.sending {
-            let fits = wire.backlog.len() + bytes.len() <= BACKLOG_BYTES_MAX;
+        if std::mem::replace(&mut wire.sending, true) {
+            let backlog = self.backlog.entry(socket.index).or_default();
+            let fits = backlog.len() + bytes.len() <= BACKLOG_BYTES_MAX;
             if fits {
-                wire.backlog.extend_from_slice(&bytes);
+                backlog.extend_from_slice(&bytes);
             } else {
                 self.end(socket, Close::Reset);
             }
             return fits;
         }
-        wire.sending = true;
         if self.ring.send(socket, bytes).is_err() {
             // The end of the connection is on its way to us.
             self.sent(socket, false);
@@ -152,15 +179,22 @@ impl Sockets {
     /// Closes after everything was sent. Its owner hears nothing more of it.
     pub(crate) fn close(&mut self, socket: SocketId) {
         let Some(wire) = self.wire(socket) else { return };
-        wire.owner = None;
+        wire.owner = NOBODY;
         if !wire.sending {
             self.end(socket, Close::Graceful);
         }
     }
 
+    /// Breaks a connection as a power cut would: the peer sees a reset, and its owner hears nothing
+    /// more of it.
+    pub(crate) fn cut(&mut self, socket: SocketId) {
+        self.end(socket, Close::Reset);
+    }
+
     fn end(&mut self, socket: SocketId, how: Close) {
         if let Some(wire) = self.wire(socket) {
-            (wire.owner, wire.backlog) = (None, Vec::new());
+            wire.owner = NOBODY;
+            self.backlog.remove(&socket.index);
         }
         // Refused only when it is closing already.
         let _ = self.ring.close(socket, how);
@@ -169,9 +203,11 @@ impl Sockets {
     fn sent(&mut self, socket: SocketId, went_out: bool) {
         let Some(wire) = self.wire(socket) else { return };
         wire.sending = false;
-        let (backlog, abandoned) = (std::mem::take(&mut wire.backlog), wire.owner.is_none());
-        if went_out && !backlog.is_empty() {
-            wire.sending = true;
+        let abandoned = wire.owner == NOBODY;
+        if went_out && let Some(backlog) = self.backlog.remove(&socket.index) {
+            if let Some(wire) = self.wire(socket) {
+                wire.sending = true;
+            }
             if self.ring.send(socket, backlog).is_err() {
                 self.sent(socket, false);
             }
@@ -186,7 +222,7 @@ impl Sockets {
         let wires = &self.wires;
         let owner_of = |socket: SocketId| {
             let wire = wires.get(socket.index as usize);
-            wire.filter(|wire| wire.generation == socket.generation)?.owner
+            wire.filter(|wire| wire.generation == socket.generation)?.owner()
         };
         let (owner, then) = match self.ring.next_event()? {
             Event::Connected { socket } => {
@@ -222,7 +258,7 @@ impl Sockets {
             },
             Then::Forget(socket) => {
                 if let Some(wire) = self.wire(socket) {
-                    wire.owner = None;
+                    wire.owner = NOBODY;
                 }
             }
             Then::Close(socket) => self.end(socket, Close::Graceful),
@@ -245,4 +281,23 @@ enum Then {
     Forget(SocketId),
     Close(SocketId),
     Sent(SocketId, bool),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_cores_use_an_address_at_the_same_time_and_none_more_than_its_ports() {
+        let peer = IpAddr::from([127, 0, 0, 1]);
+        let mut used: HashMap<Option<IpAddr>, usize> = HashMap::new();
+        for core in 0..2 {
+            let mut sources = Sources { addresses: Vec::new(), connected: 0, core, cores: 2 };
+            for _ in 0..500_000 {
+                *used.entry(sources.next(peer)).or_default() += 1;
+            }
+        }
+        assert_eq!(used.values().sum::<usize>(), 1_000_000);
+        assert_eq!(used.values().max(), Some(&CONNECTIONS_PER_SOURCE));
+    }
 }

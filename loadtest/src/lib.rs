@@ -3,15 +3,15 @@
 //! ```text
 //! config ─► swarm ─► core (one thread each) ─► device   what devices are and say, sans-IO
 //!             │        └─► io                           their sockets, over the device ring
-//!             ├─► mediator ─► http                      tokens from the API
+//!             ├─► mediator, partner ─► http             tokens from the API, reads over it
 //!             ├─► state                                 what devices keep over runs
-//!             └─► stats ─► report, progress             what came of it
+//!             └─► stats, timeline ─► report, progress   what came of it
 //! demo ─► gateway, api, swarm                           a whole cloud, as processes
 //! driver ─► device                                      a few devices on sockets, for tests
 //! ```
 //!
-//! Reading order: [`device`], [`scenario`], [`swarm`], [`stats`], [`report`], then [`demo`]. `device`
-//! and `scenario` are pure; files marked (I/O) touch the world.
+//! Reading order: [`device`], [`scenario`], [`profile`], [`swarm`], [`stats`], [`timeline`], [`report`],
+//! then [`demo`]. All but `swarm` and `demo` of these are pure; files marked (I/O) touch the world.
 
 pub mod config;
 pub mod credentials;
@@ -21,11 +21,15 @@ pub mod driver;
 pub mod files;
 pub mod http;
 pub mod io;
+pub mod machine;
 pub mod mediator;
+pub mod partner;
 pub mod process;
+pub mod profile;
 pub mod progress;
 pub mod report;
 pub mod scenario;
 pub mod state;
 pub mod stats;
 pub mod swarm;
+pub mod timeline;

@@ -18,7 +18,7 @@ use crate::device::{CloudConf, Failure};
 use crate::http::{Connection, Https};
 
 /// Connections to `api`, and so requests under way.
-const CONNECTIONS: usize = 16;
+const CONNECTIONS: usize = 32;
 /// Tries for one token while `api` is overloaded or away.
 const TRIES: u32 = 6;
 /// The wait before the second try; it doubles.
@@ -40,20 +40,31 @@ pub(crate) struct Job {
     pub(crate) di: DeviceId,
     /// Tells the asker which of its devices this is.
     pub(crate) owner: u32,
-    pub(crate) asker: Asker,
+    pub(crate) receipts: Receipts,
 }
 
-/// Where the configuration goes.
+/// Where what came of a request goes.
 #[derive(Clone)]
-pub(crate) struct Asker {
-    pub(crate) configured: mpsc::Sender<Configured>,
+pub(crate) struct Receipts {
+    pub(crate) sender: mpsc::Sender<Receipt>,
     pub(crate) doorbell: Doorbell,
 }
 
-/// A configuration, or why there is none.
-pub(crate) struct Configured {
-    pub(crate) owner: u32,
-    pub(crate) result: Result<CloudConf, Failure>,
+impl Receipts {
+    pub(crate) fn hand_in(&self, receipt: Receipt) {
+        // A core that has stopped wants it no more.
+        if self.sender.send(receipt).is_ok() {
+            self.doorbell.ring();
+        }
+    }
+}
+
+/// What came of a request to `api`.
+pub(crate) enum Receipt {
+    /// A device's configuration, or why there is none.
+    Configured { owner: u32, result: Result<CloudConf, Failure> },
+    /// A partner has read a resource; the time is since that was due.
+    Read { took: Duration, result: Result<(), Failure> },
 }
 
 /// A running Mediator.
@@ -120,36 +131,56 @@ struct DeviceToken {
     authprovider: Option<Box<str>>,
 }
 
-/// `POST /api/v1/mediator` for every user.
+/// `POST /api/v1/mediator` for every user, in their order.
 async fn register(access: &Access) -> Result<Vec<UserId>> {
-    let mut connection = access.api.connect().await.context("cannot reach the API")?;
-    let mut users = Vec::with_capacity(access.tokens.len());
-    for (token, number) in access.tokens.iter().zip(1..) {
-        let mut wait = FIRST_WAIT;
-        let mut tried = 0;
-        let (status, body) = loop {
-            tried += 1;
-            let path = "/api/v1/mediator";
-            let answer = connection.send(Method::POST, path, Some(token), None).await?;
-            if tried == TRIES || !is_overload(answer.0) {
-                break answer;
-            }
-            tokio::time::sleep(wait).await;
-            wait *= 2;
-        };
-        match status {
-            StatusCode::OK => {}
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => bail!(
-                "the API answered {status} to the Mediator of user {number}: its token is unknown \
-                 or lacks the mediator right"
-            ),
-            _ => bail!("the API answered {status} to the Mediator of user {number}"),
-        }
-        let registration: Registration = serde_json::from_slice(&body)
-            .context("the API's answer to a Mediator has another shape")?;
-        users.push(registration.uid);
+    let share = access.tokens.len().div_ceil(CONNECTIONS).max(1);
+    let mut workers: tokio::task::JoinSet<Result<(usize, Vec<UserId>)>> = Default::default();
+    for (nth, tokens) in access.tokens.chunks(share).enumerate() {
+        let (api, tokens) = (access.api.clone(), tokens.to_vec());
+        workers.spawn(async move { Ok((nth, register_each(&api, &tokens, nth * share).await?)) });
+    }
+    let mut parts = Vec::with_capacity(workers.len());
+    while let Some(part) = workers.join_next().await {
+        parts.push(part.context("a registration has panicked")??);
+    }
+    parts.sort_unstable_by_key(|(nth, _)| *nth);
+    Ok(parts.into_iter().flat_map(|(_, users)| users).collect())
+}
+
+/// Registers these users one after the other; `before` of all come before them.
+async fn register_each(api: &Https, tokens: &[Box<str>], before: usize) -> Result<Vec<UserId>> {
+    let mut connection = api.connect().await.context("cannot reach the API")?;
+    let mut users = Vec::with_capacity(tokens.len());
+    for (token, number) in tokens.iter().zip(before + 1..) {
+        users.push(register_one(&mut connection, token, number).await?);
     }
     Ok(users)
+}
+
+async fn register_one(connection: &mut Connection, token: &str, number: usize) -> Result<UserId> {
+    let mut wait = FIRST_WAIT;
+    let mut tried = 0;
+    let (status, body) = loop {
+        tried += 1;
+        let path = "/api/v1/mediator";
+        let answer = connection.send(Method::POST, path, Some(token), None).await?;
+        if tried == TRIES || !is_overload(answer.0) {
+            break answer;
+        }
+        tokio::time::sleep(wait).await;
+        wait *= 2;
+    };
+    match status {
+        StatusCode::OK => {}
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => bail!(
+            "the API answered {status} to the Mediator of user {number}: its token is unknown or \
+             lacks the mediator right"
+        ),
+        _ => bail!("the API answered {status} to the Mediator of user {number}"),
+    }
+    let registration: Registration = serde_json::from_slice(&body)
+        .context("the API's answer to a Mediator has another shape")?;
+    Ok(registration.uid)
 }
 
 /// Worth another try.
@@ -176,10 +207,7 @@ async fn serve(access: Access, inbox: queue::UnboundedReceiver<Job>) {
                 let job = inbox.lock().await.recv().await;
                 let Some(job) = job else { return };
                 let result = fetch(&access, &mut connection, &job).await;
-                // A core that has stopped wants it no more.
-                if job.asker.configured.send(Configured { owner: job.owner, result }).is_ok() {
-                    job.asker.doorbell.ring();
-                }
+                job.receipts.hand_in(Receipt::Configured { owner: job.owner, result });
             }
         });
     }

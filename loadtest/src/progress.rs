@@ -10,10 +10,15 @@ use crate::swarm::Snapshot;
 /// How often a line is written where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
+/// What the rate is taken over.
+const RATE_OVER: Duration = Duration::from_secs(2);
+
 /// Shows the numbers of a run on standard error.
 pub struct Progress {
     devices: u64,
     shown: Shown,
+    /// How many were ready at which time, and the rate until then.
+    last: (u64, Duration, f64),
 }
 
 enum Shown {
@@ -31,11 +36,13 @@ impl Progress {
                 .expect("the template is well-formed");
             Shown::Bar(ProgressBar::new(devices.into()).with_style(style))
         };
-        Self { devices: devices.into(), shown }
+        Self { devices: devices.into(), shown, last: (0, Duration::ZERO, 0.0) }
     }
 
     /// Shows how things are so long after the beginning.
-    pub fn show(&mut self, snapshot: &Snapshot, elapsed: Duration) {
+    pub fn show(&mut self, snapshot: &Snapshot, elapsed: Duration, bytes_per_device: Option<u64>) {
+        let rate = self.rate(snapshot.ready, elapsed);
+        let details = |snapshot, elapsed| details(snapshot, elapsed, rate, bytes_per_device);
         match &mut self.shown {
             Shown::Bar(bar) => {
                 bar.set_position(snapshot.online);
@@ -53,6 +60,18 @@ impl Progress {
         }
     }
 
+    /// How many devices came ready per second, over the last few seconds.
+    fn rate(&mut self, ready: u64, elapsed: Duration) -> f64 {
+        let (before, at, rate) = self.last;
+        let passed = elapsed.saturating_sub(at);
+        if passed < RATE_OVER {
+            return rate;
+        }
+        let rate = ready.saturating_sub(before) as f64 / passed.as_secs_f64();
+        self.last = (ready, elapsed, rate);
+        rate
+    }
+
     /// Leaves the terminal as it was.
     pub fn finish(self) {
         if let Shown::Bar(bar) = self.shown {
@@ -61,12 +80,27 @@ impl Progress {
     }
 }
 
-fn details(snapshot: &Snapshot, elapsed: Duration) -> String {
+fn details(
+    snapshot: &Snapshot,
+    elapsed: Duration,
+    rate: f64,
+    bytes_per_device: Option<u64>,
+) -> String {
     let Snapshot { arrived, ready, failed, failures, answers, disconnects, breaches, .. } =
         *snapshot;
     let mut text = format!("{:.0} s, {arrived} arrived, {ready} published", elapsed.as_secs_f64());
+    if rate >= 0.5 {
+        text.push_str(&format!(" (+{rate:.0}/s)"));
+    }
+    if snapshot.p99_micros > 0 {
+        text.push_str(&format!(", p99 {:.1} ms", snapshot.p99_micros as f64 / 1e3));
+    }
+    if let Some(bytes) = bytes_per_device {
+        text.push_str(&format!(", {bytes} B/device"));
+    }
     for (count, what) in [
         (answers, "answers"),
+        (snapshot.out(), "cut off"),
         (failed, "failed"),
         (failures, "failed steps"),
         (disconnects, "disconnects"),
@@ -86,7 +120,13 @@ mod tests {
     #[test]
     fn only_what_has_occurred_is_shown() {
         let snapshot = Snapshot { arrived: 5, ready: 4, failures: 2, ..Snapshot::default() };
-        let text = details(&snapshot, Duration::from_secs(3));
+        let text = details(&snapshot, Duration::from_secs(3), 0.0, None);
         assert_eq!(text, "3 s, 5 arrived, 4 published, 2 failed steps");
+        let busy = Snapshot { p99_micros: 2500, dropped: 3, back: 1, ..snapshot };
+        let text = details(&busy, Duration::from_secs(3), 12.3, Some(480));
+        assert_eq!(
+            text,
+            "3 s, 5 arrived, 4 published (+12/s), p99 2.5 ms, 480 B/device, 2 cut off, 2 failed steps"
+        );
     }
 }

@@ -18,6 +18,8 @@ pub struct Scenario {
     pub kinds: Vec<Kind>,
     /// How many of them arrive per second.
     pub arrivals_per_sec: f64,
+    /// How long it takes until they arrive at that rate, beginning with none; zero for at once.
+    pub ramp: Duration,
     /// How many clients, spread over the users.
     pub clients: u32,
     /// How devices and clients behave.
@@ -28,6 +30,14 @@ pub struct Scenario {
     pub retrieves_per_sec: f64,
     /// Changes of resources by clients, over all clients.
     pub updates_per_sec: f64,
+    /// Reads of resources by a partner over the API.
+    pub reads_per_sec: f64,
+    /// Devices that are cut off and come back, over all devices.
+    pub drops_per_sec: f64,
+    /// Devices with numbers below this are never cut off.
+    pub stay: u32,
+    /// Length of the intervals in which the report says how the run went.
+    pub interval: Duration,
     /// How many resources each client observes.
     pub observations_per_client: u32,
     /// All that is random comes from it.
@@ -48,6 +58,13 @@ pub enum End {
     /// When every device is signed in and has published, or has given up; at the latest this long
     /// after it began.
     Online(Option<Duration>),
+    /// When all devices are back after all of them were cut off at once.
+    Recovered {
+        /// From the time when every device was signed in and had published, to the storm.
+        calm: Duration,
+        /// From the storm to the end at the latest.
+        limit: Duration,
+    },
 }
 
 impl Scenario {
@@ -74,6 +91,8 @@ pub struct Schedule {
     stride: u64,
     /// The number behind the last point.
     end: u64,
+    /// How long the rate takes to rise from nothing.
+    ramp: Duration,
 }
 
 impl Schedule {
@@ -87,15 +106,32 @@ impl Schedule {
         cores: usize,
     ) -> Self {
         let end = if per_sec > 0.0 { count.unwrap_or(u64::MAX) } else { 0 };
-        Self { start, nanos_between: 1e9 / per_sec, next: core as u64, stride: cores as u64, end }
+        Self {
+            start,
+            nanos_between: 1e9 / per_sec,
+            next: core as u64,
+            stride: cores as u64,
+            end,
+            ramp: Duration::ZERO,
+        }
+    }
+
+    /// As this, but the rate rises evenly from nothing for so long.
+    pub fn rising_for(self, ramp: Duration) -> Self {
+        Self { ramp, ..self }
+    }
+
+    /// From the start to a point. While the rate rises, the number of points grows with the square of
+    /// the time.
+    fn nanos_to(&self, number: u64) -> f64 {
+        let (even, ramp) = (number as f64 * self.nanos_between, self.ramp.as_nanos() as f64);
+        if even < ramp / 2.0 { (2.0 * ramp * even).sqrt() } else { even + ramp / 2.0 }
     }
 
     /// When the next point is due.
     pub fn next_due(&self) -> Option<Instant> {
-        (self.next < self.end).then(|| {
-            let nanos = self.next as f64 * self.nanos_between;
-            self.start + Duration::from_nanos(nanos as u64)
-        })
+        (self.next < self.end)
+            .then(|| self.start + Duration::from_nanos(self.nanos_to(self.next) as u64))
     }
 
     /// The next point that is due by now: its number and when it was due.
@@ -135,6 +171,21 @@ mod tests {
         let late = Instant::START + Duration::from_secs(3);
         let due = std::iter::from_fn(|| schedule.pop(late)).map(|(_, due)| due.as_millis());
         assert_eq!(due.collect::<Vec<_>>(), [1000, 2000, 3000]);
+    }
+
+    #[test]
+    fn a_rising_rate_reaches_what_it_is_to_be() {
+        let rising = Schedule::new(Instant::START, 100.0, Some(2000), 0, 1);
+        let mut rising = rising.rising_for(Duration::from_secs(10));
+        let mut by_second = [0; 25];
+        while let Some((_, due)) = rising.pop(Instant::START + Duration::from_secs(100)) {
+            by_second[due.as_millis() as usize / 1000] += 1;
+        }
+        assert_eq!(by_second.iter().sum::<i32>(), 2000);
+        let expected = [5, 15, 25, 35, 45, 55, 65, 75, 85, 95, 100, 100];
+        for (second, (count, expected)) in by_second.iter().zip(expected).enumerate() {
+            assert!((count - expected).abs() <= 1, "second {second}: {by_second:?}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
-use std::io::{BufWriter, Write};
+use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -37,9 +37,41 @@ pub struct Entry {
 #[derive(Default)]
 pub struct Remembered {
     /// By their numbers.
-    pub devices: HashMap<u32, Entry>,
+    pub devices: HashMap<u32, Box<Entry>>,
     /// By their numbers.
-    pub clients: HashMap<u32, Entry>,
+    pub clients: HashMap<u32, Box<Entry>>,
+}
+
+impl Remembered {
+    /// Deals it out: part n has what has number n, n + `parts`, and so on.
+    pub(crate) fn deal(self, parts: usize) -> Vec<Self> {
+        let mut dealt: Vec<Self> = (0..parts).map(|_| Self::default()).collect();
+        for (number, entry) in self.devices {
+            dealt[number as usize % parts].devices.insert(number, entry);
+        }
+        for (number, entry) in self.clients {
+            dealt[number as usize % parts].clients.insert(number, entry);
+        }
+        dealt
+    }
+
+    /// Hands out what is known of a device; the memory of the last one is let go of with it.
+    pub(crate) fn take_device(&mut self, number: u32) -> Option<Box<Entry>> {
+        take(&mut self.devices, number)
+    }
+
+    /// Hands out what is known of a client.
+    pub(crate) fn take_client(&mut self, number: u32) -> Option<Box<Entry>> {
+        take(&mut self.clients, number)
+    }
+}
+
+fn take(entries: &mut HashMap<u32, Box<Entry>>, number: u32) -> Option<Box<Entry>> {
+    let entry = entries.remove(&number)?;
+    if entries.is_empty() {
+        entries.shrink_to_fit();
+    }
+    Some(entry)
 }
 
 /// An open state file. Changes are written behind the devices' backs and are on disk when
@@ -93,22 +125,24 @@ pub fn read(path: &Path) -> Result<Remembered> {
 
 fn parse(path: &Path) -> Result<Remembered> {
     let mut remembered = Remembered::default();
-    let text = match std::fs::read(path) {
-        Ok(text) => text,
+    let mut file = match File::open(path) {
+        Ok(file) => BufReader::with_capacity(1 << 20, file),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(remembered),
         Err(error) => return Err(error.into()),
     };
-    let mut lines = text.split(|&byte| byte == b'\n').zip(1..).peekable();
-    while let Some((line, number)) = lines.next() {
+    let mut line = Vec::new();
+    for number in 1.. {
+        line.clear();
+        file.read_until(b'\n', &mut line)?;
         // What follows the last newline is empty, or was cut short.
-        if lines.peek().is_none() {
+        if line.last() != Some(&b'\n') {
             break;
         }
         let entry: Entry =
-            serde_json::from_slice(line).with_context(|| format!("line {number} is no entry"))?;
+            serde_json::from_slice(&line).with_context(|| format!("line {number} is no entry"))?;
         let of_its_sort =
             if entry.kind.is_some() { &mut remembered.devices } else { &mut remembered.clients };
-        of_its_sort.insert(entry.number, entry);
+        of_its_sort.insert(entry.number, Box::new(entry));
     }
     let ids = remembered.devices.values().chain(remembered.clients.values());
     let distinct: std::collections::HashSet<DeviceId> = ids.map(|entry| entry.memory.di).collect();

@@ -6,12 +6,22 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use crate::device::{Breach, Event, Failure, Step};
+use crate::timeline::Timeline;
 
 /// Longest time that a histogram tells apart: beyond it everything counts as this.
 const LONGEST: Duration = Duration::from_secs(600);
 
 /// Most different texts that are counted by themselves; what comes later counts as "other".
 const REASONS_MAX: usize = 100;
+
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LONGEST.as_micros() as u64, 3)
+        .expect("three digits between a microsecond and ten minutes are a histogram")
+}
+
+fn record(times: &mut Histogram<u64>, took: Duration) {
+    times.saturating_record((took.as_micros() as u64).max(1));
+}
 
 /// The steps of one kind.
 #[derive(Debug)]
@@ -24,17 +34,14 @@ pub struct StepStats {
 
 impl Default for StepStats {
     fn default() -> Self {
-        let longest = LONGEST.as_micros() as u64;
-        let times = Histogram::new_with_bounds(1, longest, 3)
-            .expect("three digits between a microsecond and ten minutes are a histogram");
-        Self { times, failures: BTreeMap::new() }
+        Self { times: histogram(), failures: BTreeMap::new() }
     }
 }
 
 impl StepStats {
     fn record(&mut self, took: Duration, result: Result<(), Failure>) {
         match result {
-            Ok(()) => self.times.saturating_record((took.as_micros() as u64).max(1)),
+            Ok(()) => record(&mut self.times, took),
             Err(failure) => count(&mut self.failures, failure, Failure::Http("other".into()), 1),
         }
     }
@@ -58,6 +65,47 @@ fn count<K: Ord>(map: &mut BTreeMap<K, u64>, key: K, other: K, times: u64) {
     *map.entry(if known { key } else { other }).or_insert(0) += times;
 }
 
+/// Most tries that are told apart; whoever needed more counts with those who needed this many.
+pub const TRIES_MAX: usize = 10;
+
+/// Devices whose connections were cut, and how they came back.
+#[derive(Debug)]
+pub struct Comebacks {
+    /// Devices that were cut off.
+    pub dropped: u64,
+    /// From there to being signed in again, in microseconds.
+    pub times: Histogram<u64>,
+    /// How many got in with which try, the first one in front.
+    pub tries: [u64; TRIES_MAX],
+}
+
+impl Default for Comebacks {
+    fn default() -> Self {
+        Self { dropped: 0, times: histogram(), tries: [0; TRIES_MAX] }
+    }
+}
+
+impl Comebacks {
+    /// A device is signed in again, so long after it was cut off, with its so-many-th try.
+    pub fn back(&mut self, took: Duration, tries: u8) {
+        record(&mut self.times, took);
+        self.tries[usize::from(tries.max(1) - 1).min(TRIES_MAX - 1)] += 1;
+    }
+
+    /// Devices that are back.
+    pub fn returned(&self) -> u64 {
+        self.times.len()
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.dropped += other.dropped;
+        self.times.add(&other.times).expect("all histograms have the same bounds");
+        for (sum, count) in self.tries.iter_mut().zip(other.tries) {
+            *sum += count;
+        }
+    }
+}
+
 /// Everything that one core has seen of its devices and clients.
 #[derive(Default, Debug)]
 pub struct Stats {
@@ -74,13 +122,22 @@ pub struct Stats {
     pub given_up: u64,
     /// State changes that devices have made by themselves.
     pub changes: u64,
+    /// Devices that were cut off and came back.
+    pub comebacks: Comebacks,
+    /// How the run went over time.
+    pub timeline: Timeline,
 }
 
 impl Stats {
-    /// Counts what a device or client tells.
-    pub fn event(&mut self, event: &Event) {
+    /// Nothing yet, with a timeline of such intervals.
+    pub fn new(interval: Duration) -> Self {
+        Self { timeline: Timeline::new(interval), ..Self::default() }
+    }
+
+    /// Counts what a device or client tells, so long after the beginning of the run.
+    pub fn event(&mut self, event: &Event, at: Duration) {
         match event {
-            Event::Step { step, took, result } => self.step(*step, *took, result.clone()),
+            Event::Step { step, took, result } => self.ended(*step, *took, result.clone(), at),
             Event::Breach(breach) => self.breach(breach),
             Event::Disconnected => self.disconnects += 1,
             Event::Erased => self.erased += 1,
@@ -92,13 +149,19 @@ impl Stats {
                     Ok(response) => Err(Failure::Answered(response.code.byte())),
                     Err(failure) => Err(failure.clone()),
                 };
-                self.step(answer.step, answer.took, result);
+                self.ended(answer.step, answer.took, result, at);
             }
             Event::SignedIn | Event::MemoryChanged => {}
         }
     }
 
-    /// Counts a step that has ended.
+    /// Counts a step that has ended so long after the beginning of the run.
+    pub fn ended(&mut self, step: Step, took: Duration, result: Result<(), Failure>, at: Duration) {
+        self.timeline.step(at, step, took, result.is_ok());
+        self.step(step, took, result);
+    }
+
+    /// Counts a step without saying when.
     pub fn step(&mut self, step: Step, took: Duration, result: Result<(), Failure>) {
         self.steps.entry(step).or_default().record(took, result);
     }
@@ -130,6 +193,8 @@ impl Stats {
         self.erased += other.erased;
         self.given_up += other.given_up;
         self.changes += other.changes;
+        self.comebacks.add(&other.comebacks);
+        self.timeline.add(&other.timeline);
     }
 }
 
@@ -164,6 +229,16 @@ mod tests {
         assert_eq!(one.counts(Step::Ping), (2, 0));
         assert_eq!(one.counts(Step::Connect), (0, 1));
         assert_eq!(one.disconnects, 2);
+    }
+
+    #[test]
+    fn whoever_comes_back_is_counted_by_its_try() {
+        let mut comebacks = Comebacks { dropped: 4, ..Comebacks::default() };
+        for tries in [1, 1, 3, 200] {
+            comebacks.back(Duration::from_secs(2), tries);
+        }
+        assert_eq!(comebacks.returned(), 4);
+        assert_eq!((comebacks.tries[0], comebacks.tries[2], comebacks.tries[9]), (2, 1, 1));
     }
 
     #[test]

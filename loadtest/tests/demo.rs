@@ -36,6 +36,7 @@ fn settings(directory: &Path) -> Settings {
         shards: None,
         users: 1,
         devices: 0,
+        ping_secs: 20,
     }
 }
 

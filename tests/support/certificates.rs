@@ -171,6 +171,7 @@ impl Pki {
         };
         config.enable_sni = false;
         config.resumption = rustls::client::Resumption::disabled();
+        loadtest::device::allow_take_over(&mut config);
         Arc::new(config)
     }
 }

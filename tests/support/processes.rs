@@ -311,6 +311,7 @@ pub fn install(directory: &Path, setup: Setup) -> Installation {
         shards: Some(setup.shards),
         users: setup.users,
         devices: setup.devices,
+        ping_secs: 20,
     };
     let installation = Installation::open(&settings, &binaries().gateway).unwrap();
     reconfigure(&installation.path("gateway.toml"), setup.gateway);

@@ -47,8 +47,11 @@ struct Arguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
     shards: Option<u16>,
     /// How many users own the devices, in turn.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     users: u32,
+    /// Seconds between the Pings of each device, for a swarm that is started by hand with the same.
+    #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(2..=3600))]
+    ping: u32,
     /// Plain lines instead of a progress bar.
     #[arg(long)]
     headless: bool,
@@ -95,6 +98,7 @@ fn run(arguments: &Arguments) -> Result<()> {
             shards: arguments.shards,
             users: arguments.users,
             devices: arguments.devices,
+            ping_secs: arguments.ping,
         },
         &binaries.gateway,
     )?;

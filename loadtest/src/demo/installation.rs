@@ -50,6 +50,8 @@ pub struct Settings {
     pub users: u32,
     /// How many devices will come: the gateway's bounds allow for them.
     pub devices: u32,
+    /// Seconds between the Pings of each: the gateway is patient enough for them.
+    pub ping_secs: u32,
 }
 
 /// A state directory with everything in it that gateway, api and swarm need to start.
@@ -210,7 +212,16 @@ impl Installation {
             ),
             ("control", table([("socket", text(&self.socket()))]).into()),
             // A demo is stopped by hand, and its devices with it.
-            ("timers", table([("drain_secs", 1.into())]).into()),
+            (
+                "timers",
+                table([
+                    ("drain_secs", 1.into()),
+                    // In the proportions of its defaults, which are made for a Ping in 20 s.
+                    ("ping_after_secs", (i64::from(settings.ping_secs) * 3 / 2).into()),
+                    ("idle_secs", (i64::from(settings.ping_secs) * 9 / 2).into()),
+                ])
+                .into(),
+            ),
         ])
     }
 

@@ -75,12 +75,12 @@ impl Keys {
         keys
     }
 
-    pub(super) fn access_token(&self) -> Result<Box<str>, Missing> {
-        self.access_token.clone().ok_or("accesstoken")
+    pub(super) fn access_token(&self) -> Result<&str, Missing> {
+        self.access_token.as_deref().ok_or("accesstoken")
     }
 
-    pub(super) fn refresh_token(&self) -> Result<Box<str>, Missing> {
-        self.refresh_token.clone().ok_or("refreshtoken")
+    pub(super) fn refresh_token(&self) -> Result<&str, Missing> {
+        self.refresh_token.as_deref().ok_or("refreshtoken")
     }
 
     pub(super) fn uid(&self) -> Result<UserId, Missing> {

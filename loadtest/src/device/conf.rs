@@ -1,6 +1,8 @@
 //! The cloud configuration of a device, `oic.r.coapcloudconf` (device reference 13.1): its
 //! properties, what may be written when, and how it reads.
 
+use std::sync::Arc;
+
 use ciborium::Value;
 use shared::ids::CloudId;
 use shared::ocf::cbor::{self, Writer};
@@ -115,6 +117,36 @@ impl CloudConf {
     }
 }
 
+/// A cloud, as many devices may know it in common.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Cloud {
+    pub(super) cis: Box<str>,
+    pub(super) sid: CloudId,
+    pub(super) provider: Option<Box<str>>,
+}
+
+/// A configuration as a device keeps it.
+#[derive(Clone)]
+pub(super) struct Conf {
+    pub(super) cloud: Arc<Cloud>,
+    /// The single-use token, until it was used.
+    pub(super) token: Option<Box<str>>,
+}
+
+impl Conf {
+    /// From now on the cloud is at another address.
+    pub(super) fn redirect(&mut self, cis: Box<str>) {
+        self.cloud = Arc::new(Cloud { cis, ..Cloud::clone(&self.cloud) });
+    }
+}
+
+impl From<CloudConf> for Conf {
+    fn from(conf: CloudConf) -> Self {
+        let CloudConf { cis, sid, provider, token } = conf;
+        Self { cloud: Arc::new(Cloud { cis, sid, provider }), token }
+    }
+}
+
 /// A POST to the resource, understood.
 #[derive(PartialEq, Eq)]
 pub(super) enum ConfWrite {
@@ -175,7 +207,7 @@ pub fn authority(cis: &str) -> Option<(&str, u16)> {
 /// Writes what a GET of the resource shows.
 pub(super) fn represent(
     out: &mut Vec<u8>,
-    conf: Option<&CloudConf>,
+    cloud: Option<&Cloud>,
     state: CloudState,
     last_error: LastError,
     baseline: bool,
@@ -195,9 +227,9 @@ pub(super) fn represent(
     }
     let mut body = Writer(out);
     let nil = CloudId::from_bytes([0; 16]);
-    body.text("apn").text(conf.and_then(|conf| conf.provider.as_deref()).unwrap_or_default());
-    body.text("cis").text(conf.map_or(UNCONFIGURED, |conf| &conf.cis));
-    body.text("sid").text(&conf.map_or(nil, |conf| conf.sid).text());
+    body.text("apn").text(cloud.and_then(|cloud| cloud.provider.as_deref()).unwrap_or_default());
+    body.text("cis").text(cloud.map_or(UNCONFIGURED, |cloud| &cloud.cis));
+    body.text("sid").text(&cloud.map_or(nil, |cloud| cloud.sid).text());
     body.text("clec").unsigned(last_error.number().into());
     body.text("cps").text(state.as_str());
     out.push(END);

@@ -43,15 +43,25 @@ impl Frames {
         self.turns += 1;
     }
 
+    /// Whether there is nothing to remember.
+    pub(super) fn is_empty(&self) -> bool {
+        self.plain.is_empty() && self.turns == 0
+    }
+
     /// Moves the next frame into `frame`, replacing what was there.
     pub(super) fn take(&mut self, frame: &mut Vec<u8>, stack: Stack) -> Taken {
         match stack {
             Stack::Fussy => self.take_fussily(frame),
-            Stack::Tolerant => match Frame::parse(&self.plain, TOLERANT_FRAME_BYTES_MAX) {
-                Ok(Framed::Whole(_, length)) => self.hand_out(frame, length),
-                Ok(Framed::Partial { .. }) => Taken::Nothing,
-                Err(_) => Taken::Dropped(Breach::NotCoap),
-            },
+            Stack::Tolerant => self.take_any(frame),
+        }
+    }
+
+    fn take_any(&mut self, frame: &mut Vec<u8>) -> Taken {
+        self.turns = 0;
+        match Frame::parse(&self.plain, TOLERANT_FRAME_BYTES_MAX) {
+            Ok(Framed::Whole(_, length)) => self.hand_out(frame, length),
+            Ok(Framed::Partial { .. }) => Taken::Nothing,
+            Err(_) => Taken::Dropped(Breach::NotCoap),
         }
     }
 

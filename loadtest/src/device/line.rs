@@ -18,10 +18,8 @@ use super::step::{Failure, Step};
 pub(super) struct Line {
     stack: Stack,
     state: State,
-    send: Vec<u8>,
-    close: bool,
-    connect: bool,
-    events: VecDeque<Event>,
+    /// An idle device wants nothing, and owns no memory for it.
+    wants: Option<Box<Wants>>,
 }
 
 enum State {
@@ -31,16 +29,27 @@ enum State {
     Up(Box<Link>),
 }
 
+/// What waits to be fetched.
+#[derive(Default)]
+struct Wants {
+    send: Vec<u8>,
+    close: bool,
+    connect: bool,
+    events: VecDeque<Event>,
+}
+
 impl Line {
     pub(super) fn new(stack: Stack) -> Self {
-        Self {
-            stack,
-            state: State::Down,
-            send: Vec::new(),
-            close: false,
-            connect: false,
-            events: VecDeque::new(),
-        }
+        Self { stack, state: State::Down, wants: None }
+    }
+
+    fn wants(&mut self) -> &mut Wants {
+        self.wants.get_or_insert_default()
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_idle(&mut self) -> bool {
+        self.wants.is_none() && self.link().is_none_or(|link| link.is_idle())
     }
 
     pub(super) fn stack(&self) -> Stack {
@@ -67,14 +76,14 @@ impl Line {
     pub(super) fn connect(&mut self, since: Instant) {
         debug_assert!(self.is_down());
         self.state = State::Connecting(since);
-        self.connect = true;
+        self.wants().connect = true;
     }
 
     /// The connection is there: TLS begins.
     pub(super) fn connected(&mut self, config: Arc<ClientConfig>, now: Instant) -> bool {
         let State::Connecting(since) = self.state else { return false };
         self.step(Step::Connect, now.since(since), Ok(()));
-        match Link::start(config, now, &mut self.send) {
+        match Link::start(config, now, &mut self.wants().send) {
             Ok(link) => {
                 self.state = State::Up(Box::new(link));
                 true
@@ -108,7 +117,10 @@ impl Line {
     /// Works on what was received until something has to be done about it.
     pub(super) fn advance(&mut self, frame: &mut Vec<u8>) -> Progress {
         match &mut self.state {
-            State::Up(link) => link.advance(frame, &mut self.send, self.stack),
+            State::Up(link) => {
+                let out = &mut self.wants.get_or_insert_default().send;
+                link.advance(frame, out, self.stack)
+            }
             State::Down | State::Connecting(_) => Progress::Idle,
         }
     }
@@ -117,12 +129,8 @@ impl Line {
     /// connection it is dropped, as a device drops what it wants to say on a line that is gone.
     pub(super) fn send(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         let State::Up(link) = &mut self.state else { return };
-        if !link.is_established() {
-            return;
-        }
-        let mut plain = Vec::with_capacity(256);
-        write(&mut plain);
-        if link.send(&plain, &mut self.send).is_err() {
+        if link.is_established() && !link.send(&mut self.wants.get_or_insert_default().send, write)
+        {
             self.close();
         }
     }
@@ -131,8 +139,8 @@ impl Line {
     pub(super) fn abandon(&mut self, now: Instant) {
         let late = match &self.state {
             State::Connecting(since) => Some((Step::Connect, *since)),
-            State::Up(link) if !link.is_established() => Some((Step::Handshake, link.since)),
-            State::Down | State::Up(_) => None,
+            State::Up(link) => link.handshake_since().map(|since| (Step::Handshake, since)),
+            State::Down => None,
         };
         if let Some((step, since)) = late {
             self.step(step, now.since(since), Err(Failure::TimedOut));
@@ -143,23 +151,24 @@ impl Line {
     /// Hangs up, orderly where TLS is up.
     pub(super) fn close(&mut self) {
         if let State::Up(link) = &mut self.state {
-            link.close(&mut self.send);
+            link.close(&mut self.wants.get_or_insert_default().send);
         }
         if !self.is_down() {
             self.state = State::Down;
+            let wants = self.wants();
             // One that was asked for and not yet begun needs no closing.
-            self.close = !std::mem::take(&mut self.connect);
+            wants.close = !std::mem::take(&mut wants.connect);
         }
     }
 
     /// The other end has closed.
     pub(super) fn closed(&mut self) {
         self.state = State::Down;
-        self.send = Vec::new();
+        self.wants().send = Vec::new();
     }
 
     pub(super) fn event(&mut self, event: Event) {
-        self.events.push_back(event);
+        self.wants().events.push_back(event);
     }
 
     pub(super) fn breach(&mut self, breach: Breach) {
@@ -173,6 +182,16 @@ impl Line {
     }
 
     pub(super) fn poll_output(&mut self) -> Option<Output> {
+        let output = self.wants.as_mut()?.next();
+        if output.is_none() {
+            self.wants = None;
+        }
+        output
+    }
+}
+
+impl Wants {
+    fn next(&mut self) -> Option<Output> {
         if !self.send.is_empty() {
             return Some(Output::Send(std::mem::take(&mut self.send)));
         }
@@ -182,11 +201,6 @@ impl Line {
         if std::mem::take(&mut self.connect) {
             return Some(Output::Connect);
         }
-        let event = self.events.pop_front();
-        if self.events.is_empty() {
-            // An idle device owns no memory that it does not need.
-            self.events = VecDeque::new();
-        }
-        event.map(Output::Event)
+        self.events.pop_front().map(Output::Event)
     }
 }

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use shared::ids::{CloudId, DeviceId, UserId};
 
-use super::conf::CloudConf;
-use super::registration::Account;
+use super::conf::{Cloud, CloudConf, Conf};
+use super::registration::{Account, Tokens};
 
 /// The lasting part of a device or client. Holds tokens: whoever stores it keeps it secret.
 #[derive(Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -45,24 +45,26 @@ pub struct AccountMemory {
     expiresin: i64,
 }
 
-impl From<CloudConf> for CloudMemory {
-    fn from(conf: CloudConf) -> Self {
-        Self { cis: conf.cis, sid: conf.sid, apn: conf.provider, at: conf.token }
+impl From<&Conf> for CloudMemory {
+    fn from(conf: &Conf) -> Self {
+        let Cloud { cis, sid, provider } = &*conf.cloud;
+        Self { cis: cis.clone(), sid: *sid, apn: provider.clone(), at: conf.token.clone() }
     }
 }
 
-impl From<CloudMemory> for CloudConf {
+impl From<CloudMemory> for Conf {
     fn from(memory: CloudMemory) -> Self {
-        Self { cis: memory.cis, sid: memory.sid, provider: memory.apn, token: memory.at }
+        let CloudMemory { cis, sid, apn: provider, at: token } = memory;
+        CloudConf { cis, sid, provider, token }.into()
     }
 }
 
-impl From<Account> for AccountMemory {
-    fn from(account: Account) -> Self {
+impl From<&Account> for AccountMemory {
+    fn from(account: &Account) -> Self {
         Self {
             uid: account.uid,
-            accesstoken: account.access_token,
-            refreshtoken: account.refresh_token,
+            accesstoken: account.tokens.access().into(),
+            refreshtoken: account.tokens.refresh().into(),
             expiresin: account.expires_in,
         }
     }
@@ -72,8 +74,7 @@ impl From<AccountMemory> for Account {
     fn from(memory: AccountMemory) -> Self {
         Self {
             uid: memory.uid,
-            access_token: memory.accesstoken,
-            refresh_token: memory.refreshtoken,
+            tokens: Tokens::new(&memory.accesstoken, &memory.refreshtoken),
             expires_in: memory.expiresin,
         }
     }

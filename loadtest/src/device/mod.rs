@@ -44,7 +44,7 @@ use shared::time::Instant;
 
 pub use breach::Breach;
 pub use client::{Ask, Asker, DiscoveredLink, discovered_links};
-pub use conf::{CloudConf, CloudState, LastError, authority};
+pub use conf::{Cloud, CloudConf, CloudState, LastError, authority};
 pub use input::{Answer, Event, Input, Notification, Output, Response};
 pub use memory::{AccountMemory, CloudMemory, Memory};
 pub use pace::Pace;
@@ -53,11 +53,11 @@ pub use server::Server;
 pub use stack::Stack;
 pub use station::{Driven, Station};
 pub use step::{Failure, Step};
+pub use tls::allow_take_over;
 
 use conf::ConfWrite;
 use resources::{Identity, State};
 pub(crate) use rng::Rng;
-use server::Publication;
 
 /// A simulated device.
 pub type Device = Station<Server>;
@@ -102,9 +102,7 @@ impl Device {
         let identity = Identity { di: memory.di, kind, number };
         let mut device = Self::made(settings, identity, Rng::new(seed));
         device.restore_registration(memory);
-        if memory.published {
-            device.application.publication = Publication::Done;
-        }
+        device.application.is_published = memory.published;
         device
     }
 
@@ -116,8 +114,7 @@ impl Device {
 
     /// What it keeps over a power cut.
     pub fn memory(&self) -> Memory {
-        let published = self.application.publication == Publication::Done;
-        Memory { published, ..self.registration_memory() }
+        Memory { published: self.is_published(), ..self.registration_memory() }
     }
 
     /// What it is.
@@ -127,12 +124,18 @@ impl Device {
 
     /// Whether its links are in the cloud's directory, as far as it knows.
     pub fn is_published(&self) -> bool {
-        self.application.publication == Publication::Done
+        self.application.is_published
     }
 
     /// How many observations it serves.
     pub fn observers(&self) -> usize {
         self.application.observers()
+    }
+
+    /// Whether it owns no memory but its tokens and, on a connection, its keys.
+    #[cfg(test)]
+    fn is_idle(&mut self) -> bool {
+        self.application.is_idle() && self.line.is_idle()
     }
 
     /// Somebody presses the switch, or the temperature moves.
@@ -157,14 +160,14 @@ impl Device {
     /// GET on [`CLOUD_CONF_HREF`] from the local network, with `oic.if.baseline` or without.
     pub fn read_cloud_conf(&self, baseline: bool) -> Vec<u8> {
         let mut out = Vec::new();
-        let conf = self.registration.conf.as_ref();
-        conf::represent(&mut out, conf, self.cloud_state(), self.last_error(), baseline);
+        let cloud = self.registration.conf.as_ref().map(|conf| &*conf.cloud);
+        conf::represent(&mut out, cloud, self.cloud_state(), self.last_error(), baseline);
         out
     }
 
     /// A new registration publishes anew: the cloud has deleted the links with the old one.
     fn publish_anew(&mut self) {
-        self.application.publication = Publication::Pending;
+        self.application.forget_publication();
     }
 }
 
@@ -190,4 +193,4 @@ impl Client {
 }
 
 /// Swarms have very many of them. Each also owns its tokens, and while it is connected its TLS.
-const _: () = assert!(size_of::<Device>() <= 432);
+const _: () = assert!(size_of::<Device>() <= 248);

@@ -14,27 +14,37 @@ pub(crate) const PINGS_MAX: u8 = 6;
 /// it grants others is not scaled, neither how long it waits for answers nor how long tokens live:
 /// a faster device is not a less patient one.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Pace(f64);
+pub struct Pace {
+    factor: f32,
+    ping_millis: u32,
+}
 
 impl Pace {
     /// As real devices.
-    pub const REAL: Self = Self(1.0);
+    pub const REAL: Self = Self { factor: 1.0, ping_millis: 20_000 };
 
     /// Every wait of its own takes `factor` times its real length; none unless it is from 0.001 to
     /// 1000.
     pub fn scaled(factor: f64) -> Option<Self> {
-        (0.001..=1000.0).contains(&factor).then_some(Self(factor))
+        let factor = factor as f32;
+        (0.001..=1000.0).contains(&factor).then_some(Self { factor, ..Self::REAL })
+    }
+
+    /// As this, but a Ping comes so long after each Pong instead of 20 s, before scaling.
+    pub fn with_pings_every(self, interval: Duration) -> Self {
+        let ping_millis = u32::try_from(interval.as_millis()).unwrap_or(u32::MAX).max(1);
+        Self { ping_millis, ..self }
     }
 
     /// The wait before a try (counted from 0): 1 to 2 s, 2 to 4 s ... 32 to 64 s.
     pub(crate) fn before_try(self, attempt: u8, rng: &mut Rng) -> Duration {
-        let longest = answer_limit(attempt).mul_f64(self.0);
+        let longest = answer_limit(attempt).mul_f32(self.factor);
         rng.between(longest / 2, longest)
     }
 
     /// From sign-in, and from each Pong, to the next Ping.
     pub(crate) fn ping_after(self) -> Duration {
-        Duration::from_secs(20).mul_f64(self.0)
+        Duration::from_millis(self.ping_millis.into()).mul_f32(self.factor)
     }
 }
 
@@ -88,7 +98,9 @@ mod tests {
     #[test]
     fn a_factor_scales_the_devices_own_waits() {
         let pace = Pace::scaled(0.1).unwrap();
-        assert_eq!(pace.ping_after(), Duration::from_secs(2));
+        assert_eq!(pace.ping_after().as_millis(), 2000);
+        let slower = pace.with_pings_every(Duration::from_secs(120));
+        assert_eq!(slower.ping_after().as_millis(), 12_000);
         assert!(pace.before_try(0, &mut Rng::new(1)) < Duration::from_millis(200));
         assert_eq!(Pace::scaled(0.0), None);
         assert_eq!(Pace::scaled(f64::NAN), None);

@@ -30,6 +30,11 @@ impl Records {
         Ok(())
     }
 
+    /// Whether everything was passed on.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Bytes of whole records at the front.
     fn whole_bytes(&self) -> usize {
         let mut at = 0;

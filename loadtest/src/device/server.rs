@@ -40,18 +40,19 @@ const INTERFACES: [&str; 9] = [
 pub struct Server {
     pub(super) identity: Identity,
     state: State,
-    pub(super) publication: Publication,
-    observers: Vec<Observer>,
-    change_every: Option<Duration>,
-    change_at: Option<Instant>,
+    pub(super) is_published: bool,
+    /// What most devices have nothing of at most times.
+    rest: Option<Box<Rest>>,
 }
 
-/// Whether the links are in the cloud's directory.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Publication {
-    Pending,
-    Asked { token: Token, since: Instant },
-    Done,
+#[derive(Default)]
+struct Rest {
+    /// The publication under way, and since when.
+    asked: Option<(Token, Instant)>,
+    observers: Vec<Observer>,
+    /// How often the state changes by itself, and when it does so next.
+    change_every: Option<Duration>,
+    change_at: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -65,18 +66,28 @@ struct Observer {
 
 impl Server {
     pub(super) fn new(identity: Identity, state: State, change_every: Option<Duration>) -> Self {
-        Self {
-            identity,
-            state,
-            publication: Publication::Pending,
-            observers: Vec::new(),
-            change_every,
-            change_at: None,
-        }
+        let rest = change_every.map(|_| Box::new(Rest { change_every, ..Rest::default() }));
+        Self { identity, state, is_published: false, rest }
     }
 
     pub(super) fn observers(&self) -> usize {
-        self.observers.len()
+        self.rest.as_ref().map_or(0, |rest| rest.observers.len())
+    }
+
+    fn rest(&mut self) -> &mut Rest {
+        self.rest.get_or_insert_default()
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        self.rest.is_none()
+    }
+
+    /// Lets go of memory that says nothing.
+    fn tidy(&mut self) {
+        self.rest.take_if(|rest| {
+            rest.asked.is_none() && rest.observers.is_empty() && rest.change_every.is_none()
+        });
     }
 
     /// Somebody presses the switch, or the temperature moves.
@@ -143,7 +154,8 @@ impl Server {
             }
             Some(Observe::Deregister) => {
                 // Only the token of the registration ends it (device reference 11.5).
-                self.observers.retain(|observer| observer.token != token);
+                self.rest().observers.retain(|observer| observer.token != token);
+                self.tidy();
                 None
             }
             _ => None,
@@ -153,10 +165,11 @@ impl Server {
 
     /// The sequence number of the first answer, if there is room for another observer.
     fn register(&mut self, token: Token, what: What, baseline: bool) -> Option<u32> {
-        self.observers.retain(|observer| observer.token != token);
-        let fits = self.observers.len() < OBSERVERS_MAX;
+        let observers = &mut self.rest().observers;
+        observers.retain(|observer| observer.token != token);
+        let fits = observers.len() < OBSERVERS_MAX;
         fits.then(|| {
-            self.observers.push(Observer { token, what, baseline, sequence: 1 });
+            observers.push(Observer { token, what, baseline, sequence: 1 });
             0
         })
     }
@@ -172,8 +185,8 @@ impl Server {
     fn notify(&mut self, line: &mut Line, changed: What) {
         let links = self.identity.kind.links();
         let Some(link) = links.iter().find(|link| link.what == changed) else { return };
-        for at in 0..self.observers.len() {
-            let observer = &mut self.observers[at];
+        for at in 0..self.observers() {
+            let observer = &mut self.rest().observers[at];
             if observer.what == changed {
                 // 24 bits, and never 0 or 1 again, which mean something else.
                 observer.sequence = ((observer.sequence + 1) & 0xff_ffff).max(2);
@@ -200,20 +213,35 @@ impl Server {
         message.finish();
     }
 
+    /// The links are in no directory any more, nor on their way to one.
+    pub(super) fn forget_publication(&mut self) {
+        self.is_published = false;
+        if let Some(rest) = &mut self.rest {
+            rest.asked = None;
+        }
+        self.tidy();
+    }
+
+    /// The publication under way, and since when.
+    fn asked(&self) -> Option<(Token, Instant)> {
+        self.rest.as_ref()?.asked
+    }
+
     fn publish(&mut self, registration: &mut Registration, line: &mut Line, now: Instant) {
         let token = Token::from_u64(registration.rng.next_u64());
         let rng = &mut registration.rng;
         let links = self.identity.kind.links().iter().map(|link| (link, rng.next_u64() as u32));
         let (di, name) = (self.identity.di, self.identity.name());
         line.send(|out| requests::publish(out, token, di, &name, links));
-        self.publication = Publication::Asked { token, since: now };
+        self.rest().asked = Some((token, now));
     }
 
     /// Only 2.04 with an `ins` for every href counts (rule 7). Otherwise the links wait for the next
     /// sign-in.
     fn published(&mut self, line: &mut Line, message: &Message<'_>, since: Instant, now: Instant) {
         let took = now.since(since);
-        self.publication = Publication::Pending;
+        self.rest().asked = None;
+        self.tidy();
         if message.code != ResponseType::Changed {
             line.breach(Breach::PublishCode { code: message.code });
             line.step(Step::Publish, took, Err(Failure::Answered(message.code.byte())));
@@ -226,7 +254,7 @@ impl Server {
             line.step(Step::Publish, took, Err(Failure::Incomplete));
             return;
         }
-        self.publication = Publication::Done;
+        self.is_published = true;
         line.step(Step::Publish, took, Ok(()));
         line.event(Event::MemoryChanged);
     }
@@ -253,20 +281,22 @@ fn refusal(fault: OptionFault) -> ResponseType {
 
 impl Application for Server {
     fn signed_in(&mut self, registration: &mut Registration, line: &mut Line, now: Instant) {
-        if self.publication == Publication::Pending {
+        if !self.is_published && self.asked().is_none() {
             self.publish(registration, line, now);
         }
-        self.change_at =
-            self.change_every.map(|every| now + registration.rng.between(every / 2, every));
+        if let Some(rest) = &mut self.rest {
+            let rng = &mut registration.rng;
+            rest.change_at = rest.change_every.map(|every| now + rng.between(every / 2, every));
+        }
     }
 
     fn disconnected(&mut self, line: &mut Line, now: Instant) {
-        self.observers = Vec::new();
-        self.change_at = None;
-        if let Publication::Asked { since, .. } = self.publication {
+        let Some(rest) = &mut self.rest else { return };
+        (rest.observers, rest.change_at) = (Vec::new(), None);
+        if let Some((_, since)) = rest.asked.take() {
             line.step(Step::Publish, now.since(since), Err(Failure::Closed));
-            self.publication = Publication::Pending;
         }
+        self.tidy();
     }
 
     fn request(
@@ -282,7 +312,7 @@ impl Application for Server {
     }
 
     fn response(&mut self, line: &mut Line, message: &Message<'_>, now: Instant) {
-        if let Publication::Asked { token, since } = self.publication
+        if let Some((token, since)) = self.asked()
             && token == message.token
         {
             self.published(line, message, since, now);
@@ -290,15 +320,16 @@ impl Application for Server {
     }
 
     fn timeout(&mut self, registration: &mut Registration, line: &mut Line, now: Instant) {
-        if let (Some(at), Some(every)) = (self.change_at, self.change_every)
+        if let Some(rest) = &mut self.rest
+            && let (Some(at), Some(every)) = (rest.change_at, rest.change_every)
             && now >= at
         {
-            self.change_at = Some(now + every);
+            rest.change_at = Some(now + every);
             self.change(registration, line);
         }
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        self.change_at
+        self.rest.as_ref()?.change_at
     }
 }

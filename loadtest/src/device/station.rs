@@ -2,6 +2,8 @@
 //! taken out of them and sorted: signals and the registration's own answers are dealt with here, the
 //! rest belongs to the [`Application`].
 
+use std::sync::Arc;
+
 use shared::coap::code::Kind;
 use shared::coap::{
     CoapOption, Code, Frame, Framed, Message, Request, ResponseType, Signal, signal,
@@ -12,10 +14,10 @@ use shared::time::Instant;
 
 use super::Settings;
 use super::breach::Breach;
-use super::conf::{CloudConf, CloudState, LastError};
+use super::conf::{Cloud, CloudConf, CloudState, Conf, LastError};
 use super::input::{Event, Input, Output};
 use super::line::Line;
-use super::link::Progress as LinkProgress;
+use super::link::{Link, Progress as LinkProgress};
 use super::memory::Memory;
 use super::registration::{Account, End, Progress, Registration};
 use super::rng::Rng;
@@ -120,7 +122,17 @@ impl<A: Application> Station<A> {
 
     /// Where its cloud is (`cis`), when it is configured.
     pub fn cis(&self) -> Option<&str> {
-        self.registration.conf.as_ref().map(|conf| &*conf.cis)
+        self.registration.conf.as_ref().map(|conf| &*conf.cloud.cis)
+    }
+
+    /// Devices of one cloud need to know it only once: takes what is `known` instead of its own, or
+    /// adds its own.
+    pub fn share_cloud(&mut self, known: &mut Vec<Arc<Cloud>>) {
+        let Some(conf) = &mut self.registration.conf else { return };
+        match known.iter().find(|known| ***known == *conf.cloud) {
+            Some(known) => conf.cloud = known.clone(),
+            None => known.push(conf.cloud.clone()),
+        }
     }
 
     /// How far it has come with the cloud (`cps`).
@@ -136,6 +148,12 @@ impl<A: Application> Station<A> {
     /// Whether a session is there.
     pub fn is_signed_in(&self) -> bool {
         self.registration.is_signed_in()
+    }
+
+    /// How many tries it has made to get in since its last session, the one under way included: each
+    /// is a connection, or one more request on one that is there.
+    pub fn tries(&self) -> u8 {
+        self.registration.tries()
     }
 
     /// A Mediator has written a whole new configuration.
@@ -231,7 +249,7 @@ impl<A: Application> Station<A> {
                     return;
                 }
                 LinkProgress::Failed(error) => {
-                    self.tls_failed(&error, now);
+                    self.tls_failed(error, now);
                     return;
                 }
                 LinkProgress::ClosedByPeer => {
@@ -246,9 +264,9 @@ impl<A: Application> Station<A> {
     }
 
     fn established(&mut self, now: Instant) {
-        let sid = self.registration.conf.as_ref().map(|conf| conf.sid);
+        let sid = self.registration.conf.as_ref().map(|conf| conf.cloud.sid);
         let Some(link) = self.line.link() else { return };
-        let took = now.since(link.since);
+        let took = link.handshake_since().map(|since| now.since(since)).unwrap_or_default();
         self.cloud_is_known = true;
         if let (Some(sid), Stack::Fussy) = (sid, self.line.stack()) {
             let name = self.line.link().and_then(|link| link.cloud_name());
@@ -256,6 +274,10 @@ impl<A: Application> Station<A> {
             if !self.cloud_is_known {
                 self.line.breach(Breach::CloudName { common_name: name });
             }
+        }
+        if let Some(Err(error)) = self.line.link().map(Link::settle) {
+            self.tls_failed(error.to_string(), now);
+            return;
         }
         self.line.step(Step::Handshake, took, Ok(()));
         self.registration.established(&mut self.line, now);
@@ -355,11 +377,12 @@ impl<A: Application> Station<A> {
         self.ended(ready, End::Orderly, now);
     }
 
-    fn tls_failed(&mut self, error: &rustls::Error, now: Instant) {
+    fn tls_failed(&mut self, error: String, now: Instant) {
         let ready = self.line.is_ready();
-        if let Some(link) = self.line.link().filter(|_| !ready) {
-            let took = now.since(link.since);
-            self.line.step(Step::Handshake, took, Err(Failure::Tls(error.to_string())));
+        if !ready {
+            let since = self.line.link().and_then(|link| link.handshake_since());
+            let took = since.map(|since| now.since(since)).unwrap_or_default();
+            self.line.step(Step::Handshake, took, Err(Failure::Tls(error)));
         }
         self.line.close();
         self.ended(ready, End::Closed, now);
@@ -370,7 +393,8 @@ impl<A: Application> Station<A> {
         let end = self.end();
         match self.line.link() {
             Some(link) if !ready => {
-                let took = now.since(link.since);
+                let since = link.handshake_since();
+                let took = since.map(|since| now.since(since)).unwrap_or_default();
                 self.line.step(Step::Handshake, took, Err(Failure::Closed));
             }
             Some(_) => {}
@@ -401,8 +425,8 @@ impl<A: Application> Station<A> {
         let registration = &self.registration;
         Memory {
             di: registration.di,
-            cloud: registration.conf.clone().map(Into::into),
-            account: registration.account.clone().map(Into::into),
+            cloud: registration.conf.as_ref().map(Into::into),
+            account: registration.account.as_ref().map(Into::into),
             last_error: registration.last_error().number(),
             published: false,
         }
@@ -411,7 +435,7 @@ impl<A: Application> Station<A> {
     pub(super) fn restore_registration(&mut self, memory: &Memory) {
         let account = memory.account.clone().map(Account::from);
         let last_error = LastError::from_number(memory.last_error);
-        self.registration.restore(memory.cloud.clone().map(CloudConf::from), account, last_error);
+        self.registration.restore(memory.cloud.clone().map(Conf::from), account, last_error);
     }
 }
 

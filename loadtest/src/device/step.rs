@@ -32,6 +32,8 @@ pub enum Step {
     Update,
     /// A client's registration as an observer.
     Observe,
+    /// A partner's GET over the API on a device's resource.
+    Read,
     /// `login` false.
     SignOut,
     /// DELETE `/oic/sec/account`.
@@ -40,7 +42,7 @@ pub enum Step {
 
 impl Step {
     /// All steps, in the order of a device's life.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Provision,
         Self::Connect,
         Self::Handshake,
@@ -53,6 +55,7 @@ impl Step {
         Self::Retrieve,
         Self::Update,
         Self::Observe,
+        Self::Read,
         Self::SignOut,
         Self::SignOff,
     ];
@@ -72,6 +75,7 @@ impl Step {
             Self::Retrieve => "retrieve",
             Self::Update => "update",
             Self::Observe => "observe",
+            Self::Read => "rest-read",
             Self::SignOut => "sign-out",
             Self::SignOff => "sign-off",
         }

@@ -1,27 +1,25 @@
-//! The TLS client inside a device, without I/O: records in, records out.
+//! The TLS handshake of a device, without I/O: records in, records out. Once it is over the connection is
+//! taken from rustls, and keys and counters are all that is kept ([`shared::record`]).
 
+use std::cell::RefCell;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::pki_types::ServerName;
-use rustls::unbuffered::{
-    ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus, WriteTraffic,
-};
-use rustls::{ClientConfig, Error};
+use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
+use rustls::{ClientConfig, Error, KeyLog};
+use shared::record::{NotExtractable, Records, Side, TrafficSecrets};
+use shared::time::Instant;
 
-/// Most that sealing adds to a record: header, explicit nonce or content type, tag.
-const SEALED_EXTRA_BYTES: usize = 64;
-/// Most plaintext in one record.
-const RECORD_PLAIN_BYTES_MAX: usize = 16_384;
-
-/// One TLS connection.
-pub(super) struct Tls {
+/// A handshake under way.
+pub(super) struct Handshake {
     connection: UnbufferedClientConnection,
-    /// Handshake records that wait for the rest of their message.
+    /// Records that wait for the rest of their message.
     incoming: Vec<u8>,
-    /// Nothing can be sealed any more, not even the end.
-    failed: bool,
+    secrets: TrafficSecrets,
+    /// When it began.
+    pub(super) since: Instant,
 }
 
 /// Where the connection stands after a record.
@@ -32,15 +30,47 @@ pub(super) enum TlsState {
     ClosedByPeer,
 }
 
-impl Tls {
-    /// Begins the handshake: the first flight is appended to `out`.
-    pub(super) fn start(config: Arc<ClientConfig>, out: &mut Vec<u8>) -> Result<Self, Error> {
+/// Lets devices take connections of this configuration over from rustls. Every configuration that is
+/// handed to a device needs it.
+pub fn allow_take_over(config: &mut ClientConfig) {
+    config.enable_secret_extraction = true;
+    config.key_log = Arc::new(SecretsOfThread);
+}
+
+thread_local! {
+    /// What the handshake step that this thread does has told of its secrets.
+    static TOLD: RefCell<TrafficSecrets> = RefCell::default();
+}
+
+/// Leaves the traffic secrets of TLS 1.3 with the thread that does the step. The trait is for logs;
+/// nothing is written anywhere.
+#[derive(Debug)]
+struct SecretsOfThread;
+
+impl KeyLog for SecretsOfThread {
+    fn log(&self, label: &str, _client_random: &[u8], secret: &[u8]) {
+        TOLD.with_borrow_mut(|told| told.take(label, secret));
+    }
+
+    fn will_log(&self, label: &str) -> bool {
+        TrafficSecrets::wants(label)
+    }
+}
+
+impl Handshake {
+    /// Begins: the first flight is appended to `out`.
+    pub(super) fn start(
+        config: Arc<ClientConfig>,
+        since: Instant,
+        out: &mut Vec<u8>,
+    ) -> Result<Self, Error> {
         // Devices neither send nor check a host name (device reference 3.2); rustls wants one.
         let no_name = ServerName::from(Ipv4Addr::UNSPECIFIED);
         let connection = UnbufferedClientConnection::new(config, no_name)?;
-        let mut tls = Self { connection, incoming: Vec::new(), failed: false };
-        tls.advance(out, &mut |_| {})?;
-        Ok(tls)
+        let secrets = TrafficSecrets::default();
+        let mut handshake = Self { connection, incoming: Vec::new(), secrets, since };
+        handshake.advance(out, &mut |_| {})?;
+        Ok(handshake)
     }
 
     /// The buffer to which the caller appends whole records before [`advance`](Self::advance).
@@ -48,13 +78,19 @@ impl Tls {
         &mut self.incoming
     }
 
-    /// Works on the records received. What has to be sent is appended to `out`, the plaintext of
-    /// each record given to `plain`. With an error, `out` has the alert.
+    /// Works on the records received. What has to be sent is appended to `out`, text that came
+    /// already given to `plain`. With an error, `out` has the alert.
     pub(super) fn advance(
         &mut self,
         out: &mut Vec<u8>,
         plain: &mut impl FnMut(&[u8]),
     ) -> Result<TlsState, Error> {
+        let reached = self.run(out, plain);
+        self.secrets.add(TOLD.take());
+        reached
+    }
+
+    fn run(&mut self, out: &mut Vec<u8>, plain: &mut impl FnMut(&[u8])) -> Result<TlsState, Error> {
         loop {
             let UnbufferedStatus { discard, state } =
                 self.connection.process_tls_records(&mut self.incoming);
@@ -77,16 +113,11 @@ impl Tls {
                 Ok(ConnectionState::WriteTraffic(_)) => Some(TlsState::Established),
                 Ok(_) => Some(TlsState::ClosedByPeer),
                 Err(error) => {
-                    self.failed = true;
                     self.flush_alert(out);
                     return Err(error);
                 }
             };
-            if discard == self.incoming.len() {
-                self.incoming = Vec::new();
-            } else {
-                self.incoming.drain(..discard);
-            }
+            self.incoming.drain(..discard);
             if let Some(state) = reached {
                 return Ok(state);
             }
@@ -102,38 +133,14 @@ impl Tls {
         }
     }
 
-    /// Seals `plain` into records at the end of `out`; one record for a message of ordinary size.
-    pub(super) fn seal(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
-        let records = plain.len() / RECORD_PLAIN_BYTES_MAX + 1;
-        let room = plain.len() + records * SEALED_EXTRA_BYTES;
-        self.write(out, room, |traffic, room| traffic.encrypt(plain, room))
-    }
-
-    /// Appends the alert that announces an orderly end.
-    pub(super) fn close(&mut self, out: &mut Vec<u8>) -> Result<(), Error> {
-        self.write(out, SEALED_EXTRA_BYTES, |traffic, room| traffic.queue_close_notify(room))
-    }
-
-    fn write<E>(
-        &mut self,
-        out: &mut Vec<u8>,
-        room: usize,
-        write: impl FnOnce(&mut WriteTraffic<'_, ClientConnectionData>, &mut [u8]) -> Result<usize, E>,
-    ) -> Result<(), Error> {
-        let refused = || Error::General("the connection takes no more plaintext".into());
-        if self.failed {
-            return Err(refused());
-        }
-        self.advance(out, &mut |_| {})?;
-        let status = self.connection.process_tls_records(&mut self.incoming);
-        let Ok(ConnectionState::WriteTraffic(mut traffic)) = status.state else {
-            return Err(refused());
-        };
-        let end = out.len();
-        out.resize(end + room, 0);
-        let written = write(&mut traffic, &mut out[end..]).map_err(|_| refused())?;
-        out.truncate(end + written);
-        Ok(())
+    /// Ends a handshake that is [`TlsState::Established`]: rustls is taken apart.
+    pub(super) fn finish(self) -> Result<Records, Error> {
+        debug_assert!(self.incoming.is_empty(), "records are handed over one by one");
+        let other = |_: NotExtractable| Error::General(NotExtractable.to_string());
+        let suite = self.connection.negotiated_cipher_suite();
+        let suite = suite.ok_or(NotExtractable).map_err(other)?.suite();
+        let (extracted, _) = self.connection.dangerous_into_kernel_connection()?;
+        Records::take_over(Side::Client, suite, extracted, &self.secrets).map_err(other)
     }
 
     /// The certificate of the other end, once it was received.

@@ -7,7 +7,7 @@ use shared::time::Instant;
 use super::core::Core;
 use super::slot::{ActiveClient, Actor, Phase, Slot};
 use crate::device::{Client, CloudConf, CloudState, Device, Failure, Step};
-use crate::mediator::{Configured, Job};
+use crate::mediator::{Job, Receipt};
 use crate::scenario::Schedule;
 
 /// The Mediator is asked for a token this long before the device arrives.
@@ -24,6 +24,8 @@ pub(super) struct Plans {
     pub(super) changes: Schedule,
     pub(super) retrieves: Schedule,
     pub(super) updates: Schedule,
+    pub(super) reads: Schedule,
+    pub(super) drops: Schedule,
     departures: Option<Schedule>,
 }
 
@@ -35,10 +37,13 @@ impl Core {
         Plans {
             // Clients are there from the beginning.
             clients: of_all(1e9, Some(scenario.clients.into())),
-            arrivals: of_all(scenario.arrivals_per_sec, Some(scenario.devices.into())),
+            arrivals: of_all(scenario.arrivals_per_sec, Some(scenario.devices.into()))
+                .rising_for(scenario.ramp),
             changes: of_all(scenario.changes_per_sec, None),
             retrieves: of_all(scenario.retrieves_per_sec, None),
             updates: of_all(scenario.updates_per_sec, None),
+            reads: of_all(scenario.reads_per_sec, None),
+            drops: of_all(scenario.drops_per_sec, None),
             departures: None,
         }
     }
@@ -53,7 +58,9 @@ impl Core {
             arrivals: nothing.clone(),
             changes: nothing.clone(),
             retrieves: nothing.clone(),
-            updates: nothing,
+            updates: nothing.clone(),
+            reads: nothing.clone(),
+            drops: nothing,
             departures: Some(Schedule::new(now, rate, Some(count), 0, 1)),
         });
         let duration = Duration::from_secs_f64((count as f64 / rate).min(3600.0));
@@ -89,8 +96,9 @@ impl Core {
     fn make_device(&mut self, number: u32, due: Instant) {
         let common = self.common.clone();
         let (scenario, seed) = (&common.scenario, common.scenario.seed_of(number));
-        let remembered = common.remembered.devices.get(&number);
-        let kind = remembered.and_then(|entry| entry.kind).unwrap_or(scenario.kind(number));
+        let remembered = self.wiring.remembered.take_device(number);
+        let kind =
+            remembered.as_ref().and_then(|entry| entry.kind).unwrap_or(scenario.kind(number));
         let settings = &scenario.settings;
         let device = match remembered {
             Some(entry) => Device::restore(settings, kind, number, seed, &entry.memory),
@@ -105,7 +113,7 @@ impl Core {
         let common = self.common.clone();
         let seed = common.scenario.seed_of(common.scenario.devices.saturating_add(number));
         let settings = &common.scenario.settings;
-        let client = match common.remembered.clients.get(&number) {
+        let client = match self.wiring.remembered.take_client(number) {
             Some(entry) => Client::restore(settings, seed, &entry.memory),
             None => Client::new(settings, seed),
         };
@@ -127,7 +135,7 @@ impl Core {
             user: number as usize % self.common.users,
             di: actor.di(),
             owner,
-            asker: self.wiring.asker.clone(),
+            receipts: self.wiring.receipts.clone(),
         };
         self.slots.push(Slot::new(actor, number, Phase::Provisioning(due)));
         if self.wiring.jobs.send(job).is_err() {
@@ -135,17 +143,20 @@ impl Core {
         }
     }
 
-    pub(super) fn take_configurations(&mut self, now: Instant) {
-        while let Ok(Configured { owner, result }) = self.wiring.configured.try_recv() {
-            self.configured(owner, result, now);
+    pub(super) fn take_receipts(&mut self, now: Instant) {
+        while let Ok(receipt) = self.wiring.inbox.try_recv() {
+            match receipt {
+                Receipt::Configured { owner, result } => self.configured(owner, result, now),
+                Receipt::Read { took, result } => self.count(Step::Read, took, result, now),
+            }
         }
     }
 
     fn configured(&mut self, owner: u32, result: Result<CloudConf, Failure>, now: Instant) {
-        let slot = &mut self.slots[owner as usize];
-        let Phase::Provisioning(due) = slot.phase else { return };
+        let Phase::Provisioning(due) = self.slots[owner as usize].phase else { return };
         let outcome = result.as_ref().map(|_| ()).map_err(Clone::clone);
-        self.stats.step(Step::Provision, now.since(due), outcome);
+        self.count(Step::Provision, now.since(due), outcome, now);
+        let slot = &mut self.slots[owner as usize];
         match result {
             Ok(conf) => {
                 slot.phase = Phase::Arriving(Some(Box::new(conf)));
@@ -162,7 +173,8 @@ impl Core {
 impl Plans {
     pub(super) fn next_due(&self) -> Option<Instant> {
         let departures = self.departures.as_ref().and_then(Schedule::next_due);
-        [&self.clients, &self.arrivals, &self.changes, &self.retrieves, &self.updates]
+        let Self { clients, arrivals, changes, retrieves, updates, reads, drops, .. } = self;
+        [clients, arrivals, changes, retrieves, updates, reads, drops]
             .into_iter()
             .filter_map(Schedule::next_due)
             .chain(departures)

@@ -2,12 +2,12 @@
 //! the scenario has planned. A loop on a thread of its own; nothing is shared with other cores but
 //! plans and counters.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
+use std::time::Duration;
 
 use anyhow::Result;
 use shared::time::Instant;
@@ -16,13 +16,16 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::arrivals::Plans;
 use super::live::{Live, Snapshot};
 use super::slot::{Actor, Counted, Phase, Slot};
+use super::wheel::Wheel;
 use crate::credentials::Credentials;
-use crate::device::{CloudState, Event, Input, Output, Rng, authority};
+use crate::device::{Cloud, CloudState, Event, Failure, Input, Output, Rng, Step, authority};
 use crate::io::{Clock, Happening, Sockets};
-use crate::mediator::{Asker, Configured, Job};
+use crate::mediator::{Job, Receipt, Receipts};
+use crate::partner::Reads;
 use crate::scenario::Scenario;
 use crate::state::{Entry, Remembered};
 use crate::stats::Stats;
+use crate::timeline::Gauges;
 
 /// Socket events that are handled before timers and schedules get a look again.
 const EVENTS_PER_TURN: usize = 1024;
@@ -37,7 +40,6 @@ pub(super) struct Common {
     pub(super) users: usize,
     /// Where devices connect, whatever address they were told.
     pub(super) connect: Option<SocketAddr>,
-    pub(super) remembered: Remembered,
 }
 
 /// What the swarm says to a core.
@@ -45,6 +47,8 @@ pub(super) struct Common {
 pub(super) enum Command {
     /// Everything begins at this time.
     Begin(Instant),
+    /// All devices are cut off at once.
+    Storm,
     /// The run is over.
     Stop,
 }
@@ -52,26 +56,36 @@ pub(super) enum Command {
 /// How a core is connected to the rest.
 pub(super) struct Wiring {
     pub(super) commands: Receiver<Command>,
-    pub(super) configured: Receiver<Configured>,
-    pub(super) asker: Asker,
+    /// What came of requests to the API, and where it is handed in.
+    pub(super) inbox: Receiver<Receipt>,
+    pub(super) receipts: Receipts,
+    pub(super) reads: Reads,
     pub(super) jobs: UnboundedSender<Job>,
     pub(super) memory: Option<Sender<Entry>>,
+    /// What is known of this core's devices and clients from earlier runs.
+    pub(super) remembered: Remembered,
     pub(super) live: Arc<Live>,
 }
 
 pub(super) struct Core {
     pub(super) common: Arc<Common>,
     pub(super) number: usize,
-    sockets: Sockets,
+    pub(super) sockets: Sockets,
     pub(super) wiring: Wiring,
     pub(super) slots: Vec<Slot>,
     /// Slots of clients, and of devices.
     pub(super) clients: Vec<u32>,
     pub(super) devices: Vec<u32>,
-    timers: BinaryHeap<Reverse<(Instant, u32)>>,
+    timers: Wheel,
+    /// The clouds that devices know, each once.
+    clouds: Vec<Arc<Cloud>>,
     pub(super) plans: Option<Plans>,
     pub(super) stats: Stats,
-    snapshot: Snapshot,
+    pub(super) snapshot: Snapshot,
+    /// When everything began.
+    start: Instant,
+    /// When the last interval is looked at again.
+    look_at: Instant,
     addresses: HashMap<Box<str>, SocketAddr>,
     pub(super) rng: Rng,
     /// Devices that are still to sign off, and when they are no longer waited for.
@@ -85,19 +99,27 @@ impl Core {
         sockets: Sockets,
         wiring: Wiring,
     ) -> Self {
+        let scenario = &common.scenario;
+        let everybody = scenario.devices as usize + scenario.clients as usize;
+        let share = everybody.div_ceil(common.cores);
+        let interval = scenario.interval;
         let rng = Rng::new(common.scenario.seed.wrapping_add(number as u64));
         Self {
             common,
             number,
             sockets,
             wiring,
-            slots: Vec::new(),
+            // What is reserved and not yet used takes no memory; growing would take it twice.
+            slots: Vec::with_capacity(share),
             clients: Vec::new(),
-            devices: Vec::new(),
-            timers: BinaryHeap::new(),
+            devices: Vec::with_capacity(share),
+            timers: Wheel::new(share),
+            clouds: Vec::new(),
             plans: None,
-            stats: Stats::default(),
+            stats: Stats::new(interval),
             snapshot: Snapshot::default(),
+            start: Instant::START,
+            look_at: Instant::START,
             addresses: HashMap::new(),
             rng,
             leaving: None,
@@ -112,9 +134,10 @@ impl Core {
             if self.take_commands(now) {
                 break;
             }
-            self.take_configurations(now);
+            self.take_receipts(now);
             self.take_plans(now);
             self.take_timers(now);
+            self.note(now);
             self.wiring.live.publish(self.snapshot);
             if self.leaving.is_some_and(|(count, until)| count == 0 || now >= until) {
                 break;
@@ -129,7 +152,11 @@ impl Core {
     /// Whether to stop at once.
     fn take_commands(&mut self, now: Instant) -> bool {
         match self.wiring.commands.try_recv() {
-            Ok(Command::Begin(start)) => self.plans = Some(self.plan(start)),
+            Ok(Command::Begin(start)) => {
+                self.start = start;
+                self.plans = Some(self.plan(start));
+            }
+            Ok(Command::Storm) => self.storm(now),
             Ok(Command::Stop) if self.common.scenario.sign_off => self.leave(now),
             Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return true,
             Err(TryRecvError::Empty) => {}
@@ -137,29 +164,48 @@ impl Core {
         false
     }
 
+    /// Notes how things are.
+    fn note(&mut self, now: Instant) {
+        let Snapshot { arrived, online, .. } = self.snapshot;
+        let gauges = Gauges { arrived, online, out: self.snapshot.out() };
+        let at = now.since(self.start);
+        self.stats.timeline.gauge(at, gauges);
+        if now < self.look_at {
+            return;
+        }
+        self.look_at = now + self.stats.timeline.every();
+        let of = |step| self.stats.timeline.last_p99(at, step);
+        let p99 = [Step::Retrieve, Step::Read, Step::Ping].into_iter().find_map(of);
+        self.snapshot.p99_micros = p99.map_or(0, |p99| p99.as_micros() as u64);
+    }
+
+    /// Counts a step that has ended.
+    pub(super) fn count(
+        &mut self,
+        step: Step,
+        took: Duration,
+        result: Result<(), Failure>,
+        now: Instant,
+    ) {
+        self.snapshot.failures += u64::from(result.is_err());
+        self.stats.ended(step, took, result, now.since(self.start));
+    }
+
     pub(super) fn arm(&mut self, owner: u32, at: Instant) {
-        self.slots[owner as usize].armed = Some(at);
-        self.timers.push(Reverse((at, owner)));
+        self.timers.arm(owner, Some(at));
     }
 
     fn take_timers(&mut self, now: Instant) {
-        while let Some(Reverse((at, owner))) = self.timers.peek().copied()
-            && at <= now
-        {
-            self.timers.pop();
+        while let Some(owner) = self.timers.pop(now) {
             let slot = &mut self.slots[owner as usize];
-            if slot.armed != Some(at) {
-                continue;
-            }
-            slot.armed = None;
             match &mut slot.phase {
                 Phase::Arriving(conf) => {
                     let conf = conf.take();
                     slot.phase = Phase::Living;
                     self.snapshot.arrived += u64::from(matches!(slot.actor, Actor::Device(_)));
                     match conf {
-                        Some(conf) => slot.actor.configure(*conf, at),
-                        None => slot.actor.handle(Input::SwitchedOn, at),
+                        Some(conf) => slot.actor.configure(*conf, now),
+                        None => slot.actor.handle(Input::SwitchedOn, now),
                     }
                 }
                 Phase::Living => {
@@ -232,10 +278,8 @@ impl Core {
         }
         self.recount(owner);
         let slot = &self.slots[owner as usize];
-        if let Some(at) = slot.actor.poll_timeout()
-            && slot.armed.is_none_or(|armed| at < armed)
-        {
-            self.arm(owner, at);
+        if matches!(slot.phase, Phase::Living) {
+            self.timers.arm(owner, slot.actor.poll_timeout());
         }
     }
 
@@ -266,8 +310,9 @@ impl Core {
     }
 
     fn event(&mut self, owner: u32, event: Event, now: Instant) {
-        self.stats.event(&event);
+        self.stats.event(&event, now.since(self.start));
         match event {
+            Event::SignedIn => self.is_back(owner, now),
             Event::Step { result: Err(_), .. } => self.snapshot.failures += 1,
             Event::Breach(_) => self.snapshot.breaches += 1,
             Event::Disconnected => self.snapshot.disconnects += 1,
@@ -277,6 +322,7 @@ impl Core {
                 }
             }
             Event::MemoryChanged => {
+                self.slots[owner as usize].actor.share_cloud(&mut self.clouds);
                 if let Some(memory) = &self.wiring.memory {
                     // The writer tells why it has stopped when the run ends.
                     let _ = memory.send(self.slots[owner as usize].entry());
@@ -318,7 +364,7 @@ impl Core {
     }
 
     fn next_wake(&self) -> Option<Instant> {
-        let timer = self.timers.peek().map(|Reverse((at, _))| *at);
+        let timer = self.timers.next_due();
         let plans = self.plans.as_ref().and_then(Plans::next_due);
         [timer, plans, self.leaving.map(|(_, until)| until)].into_iter().flatten().min()
     }

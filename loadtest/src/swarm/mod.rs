@@ -3,17 +3,22 @@
 //! ```text
 //!            ┌── Begin, Stop ──► core 0: devices, clients ─► io ═ device ring ═► gateway
 //! Swarm::run ┤                   core 1: ...
-//!            │◄── Stats ─────────  │ Job            ▲ Configured
+//!            │◄── Stats ─────────  │ Job            ▲ Receipt
 //!            └── Snapshot ► viewer └──► Mediator ───┘ ═ HTTPS ═► api
 //! ```
 //!
-//! Reading order: `core`, `slot`, `arrivals`, `activity`, `live`.
+//! Devices' resources are read over the API by the [`Partner`](crate::partner), whose answers come the
+//! same way as configurations.
+//!
+//! Reading order: `core`, `slot`, `wheel`, `arrivals`, `activity`, `live`.
 
 mod activity;
 mod arrivals;
 mod core;
+mod ending;
 mod live;
 mod slot;
+mod wheel;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -22,18 +27,21 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use shared::ids::UserId;
 use shared::ring::Doorbell;
 use shared::time::Instant;
 
 use crate::credentials::Credentials;
-use crate::io::{Clock, Sockets};
-use crate::mediator::{Access, Asker, Mediator};
-use crate::scenario::{End, Scenario};
+use crate::io::{CONNECTIONS_PER_SOURCE, Clock, Sockets};
+use crate::machine::Allowed;
+use crate::mediator::{Access, Mediator, Receipts};
+use crate::partner::Partner;
+use crate::scenario::Scenario;
 use crate::state::{Entry, Remembered, StateFile};
 use crate::stats::Stats;
 use core::{Command, Common, Core, Wiring};
+use ending::{Ending, Next};
 use live::Live;
 
 pub use live::Snapshot;
@@ -48,7 +56,7 @@ pub struct Swarm {
     /// Where tokens come from.
     pub access: Access,
     /// What devices present and trust.
-    pub credentials: Credentials,
+    pub credentials: Arc<Credentials>,
     /// Where the devices' memory is kept over runs.
     pub state: Option<PathBuf>,
     /// How many threads drive devices.
@@ -69,6 +77,10 @@ pub struct Outcome {
     pub duration: Duration,
     /// The users, in the order of their tokens.
     pub users: Vec<UserId>,
+    /// Devices that kept a TLS session to resume; their memory comes on top of the devices'.
+    pub sessions: usize,
+    /// When everybody was cut off, if that was, counted from the beginning.
+    pub storm: Option<Duration>,
 }
 
 /// How a core is reached.
@@ -77,6 +89,13 @@ struct Handle {
     doorbell: Doorbell,
     live: Arc<Live>,
     thread: JoinHandle<Result<Stats>>,
+}
+
+/// What works beside the cores.
+struct Beside<'r> {
+    mediator: &'r Mediator,
+    partner: &'r Partner,
+    memory: Option<&'r Sender<Entry>>,
 }
 
 impl Handle {
@@ -89,6 +108,22 @@ impl Handle {
 }
 
 impl Swarm {
+    /// Whether the system allows for so many devices.
+    ///
+    /// # Errors
+    /// Names each limit in the way, and what would be right.
+    pub fn check(&self) -> Result<()> {
+        let Scenario { devices, clients, .. } = self.scenario;
+        let connections = u64::from(devices) + u64::from(clients);
+        let is_local = self.connect.is_none_or(|address| address.ip().is_loopback());
+        let per_source = match self.sources.len() {
+            0 if is_local => CONNECTIONS_PER_SOURCE as u64,
+            sources => connections.div_ceil(sources.max(1) as u64),
+        };
+        let problems = Allowed::here().problems(connections, is_local, per_source);
+        if problems.is_empty() { Ok(()) } else { bail!("{}", problems.join("\n")) }
+    }
+
     /// Plays the scenario. `view` is shown the numbers several times a second; whatever is sent to
     /// `interrupts` ends the run.
     ///
@@ -110,56 +145,70 @@ impl Swarm {
         let mediator = Mediator::start(self.access.clone())?;
         let users = mediator.users().to_vec();
         let memory = state.as_ref().and_then(StateFile::sender);
+        let credentials = self.credentials.clone();
         let clock = Clock::start();
+        let partner = Partner::start(self.access.clone(), clock)?;
         let (end, devices) = (self.scenario.end, u64::from(self.scenario.devices));
-        let cores = self.start_cores(clock, remembered, &mediator, memory.as_ref())?;
+        let beside = Beside { mediator: &mediator, partner: &partner, memory: memory.as_ref() };
+        let cores = self.start_cores(clock, remembered, &beside)?;
         drop(memory);
 
         let start = clock.now();
         cores.iter().for_each(|core| core.tell(Command::Begin(start)));
-        let duration = watch(&cores, clock, start, end, devices, interrupts, &mut view);
+        let mut ending = Ending::new(end, devices, cores.len() as u64);
+        let duration = watch(&cores, clock, start, &mut ending, interrupts, &mut view);
         let last = Live::sum(cores.iter().map(|core| &*core.live));
         let stats = stop(cores)?;
         mediator.stop()?;
+        partner.stop()?;
         if let Some(state) = state {
             state.close()?;
         }
-        Ok(Outcome { stats, end: last, duration, users })
+        let sessions = credentials.sessions();
+        Ok(Outcome { stats, end: last, duration, users, sessions, storm: ending.storm_at() })
     }
 
     fn start_cores(
         self,
         clock: Clock,
         remembered: Remembered,
-        mediator: &Mediator,
-        memory: Option<&Sender<Entry>>,
+        beside: &Beside<'_>,
     ) -> Result<Vec<Handle>> {
         let everybody = self.scenario.devices.saturating_add(self.scenario.clients);
         // Each core gets every n-th; sockets that are being closed take a place for a while.
         let sockets = everybody.div_ceil(self.cores as u32).saturating_mul(5) / 4 + 64;
         let common = Arc::new(Common {
             scenario: self.scenario,
-            credentials: Arc::new(self.credentials),
+            credentials: self.credentials,
             clock,
             cores: self.cores,
-            users: mediator.users().len(),
+            users: beside.mediator.users().len(),
             connect: self.connect,
-            remembered,
         });
-        let start = |number| {
+        let start = |(number, remembered)| {
             let (common, sources) = (common.clone(), self.sources.clone());
-            let (jobs, memory) = (mediator.jobs(), memory.cloned());
+            let (jobs, memory) = (beside.mediator.jobs(), beside.memory.cloned());
+            let reads = beside.partner.reads();
             let live = Arc::new(Live::default());
             let (commands, inbox) = mpsc::channel();
             let (ready, started) = mpsc::channel();
             let shown = live.clone();
             let thread = std::thread::Builder::new().name(format!("core {number}")).spawn(
                 move || -> Result<Stats> {
-                    let sockets = Sockets::new(sockets, number, sources)?;
+                    let sockets = Sockets::new(sockets, (number, common.cores), sources)?;
                     let doorbell = sockets.doorbell();
-                    let (sender, configured) = mpsc::channel();
-                    let asker = Asker { configured: sender, doorbell: doorbell.clone() };
-                    let wiring = Wiring { commands: inbox, configured, asker, jobs, memory, live };
+                    let (sender, answers) = mpsc::channel();
+                    let receipts = Receipts { sender, doorbell: doorbell.clone() };
+                    let wiring = Wiring {
+                        commands: inbox,
+                        inbox: answers,
+                        receipts,
+                        reads,
+                        jobs,
+                        memory,
+                        remembered,
+                        live,
+                    };
                     ready.send(doorbell).map_err(|_| anyhow!("the run is over already"))?;
                     Core::new(common, number, sockets, wiring).run()
                 },
@@ -169,8 +218,12 @@ impl Swarm {
                 Err(_) => Err(join(thread).err().unwrap_or_else(|| anyhow!("it ended at once"))),
             }
         };
-        (0..self.cores)
-            .map(|number| start(number).with_context(|| format!("core {number} cannot start")))
+        let parts = remembered.deal(self.cores).into_iter().enumerate();
+        parts
+            .map(|part| {
+                let number = part.0;
+                start(part).with_context(|| format!("core {number} cannot start"))
+            })
             .collect()
     }
 }
@@ -180,8 +233,7 @@ fn watch(
     cores: &[Handle],
     clock: Clock,
     start: Instant,
-    end: End,
-    devices: u64,
+    ending: &mut Ending,
     interrupts: &Receiver<()>,
     view: &mut impl FnMut(&Snapshot, Duration),
 ) -> Duration {
@@ -190,12 +242,13 @@ fn watch(
         let elapsed = clock.now().since(start);
         let snapshot = Live::sum(cores.iter().map(|core| &*core.live));
         view(&snapshot, elapsed);
-        let over = match end {
-            End::Interrupted => false,
-            End::After(limit) => elapsed >= limit,
-            End::Online(limit) => {
-                snapshot.settled() >= devices || limit.is_some_and(|limit| elapsed >= limit)
+        let over = match ending.look(&snapshot, elapsed) {
+            Next::GoOn => false,
+            Next::Storm => {
+                cores.iter().for_each(|core| core.tell(Command::Storm));
+                false
             }
+            Next::Over => true,
         };
         let dead = cores.iter().any(|core| core.thread.is_finished());
         if over || interrupted || dead {
@@ -207,11 +260,15 @@ fn watch(
 /// Stops all cores and adds up what they have seen.
 fn stop(cores: Vec<Handle>) -> Result<Stats> {
     cores.iter().for_each(|core| core.tell(Command::Stop));
-    let mut stats = Stats::default();
+    let mut sum: Option<Stats> = None;
     for core in cores {
-        stats.add(&join(core.thread)?);
+        let stats = join(core.thread)?;
+        match &mut sum {
+            Some(sum) => sum.add(&stats),
+            None => sum = Some(stats),
+        }
     }
-    Ok(stats)
+    Ok(sum.unwrap_or_default())
 }
 
 fn join(thread: JoinHandle<Result<Stats>>) -> Result<Stats> {

@@ -1,10 +1,14 @@
 //! A place in a core's table: one device or client, its socket, and what it waits for.
 
+use std::sync::Arc;
+
 use shared::ids::DeviceId;
 use shared::ring::SocketId;
 use shared::time::Instant;
 
-use crate::device::{Client, CloudConf, Device, DiscoveredLink, Driven, Input, Memory, Output};
+use crate::device::{
+    Client, Cloud, CloudConf, Device, DiscoveredLink, Driven, Input, Memory, Output,
+};
 use crate::state::Entry;
 
 /// One device or client.
@@ -14,10 +18,10 @@ pub(super) struct Slot {
     pub(super) number: u32,
     pub(super) phase: Phase,
     pub(super) socket: Option<SocketId>,
-    /// The timer that stands for it, if any; others of its in the queue are out of date.
-    pub(super) armed: Option<Instant>,
     /// How it was last counted.
     pub(super) counted: Counted,
+    /// It was cut off at this millisecond of the clock and is not signed in again; 0 if it was not.
+    pub(super) cut_at_millis: u32,
 }
 
 /// How far it is from being switched on.
@@ -137,6 +141,14 @@ impl Actor {
         }
     }
 
+    /// See [`Station::share_cloud`](crate::device::Station::share_cloud).
+    pub(super) fn share_cloud(&mut self, known: &mut Vec<Arc<Cloud>>) {
+        match self {
+            Self::Device(device) => device.share_cloud(known),
+            Self::Client(active) => active.client.share_cloud(known),
+        }
+    }
+
     fn memory(&self) -> Memory {
         match self {
             Self::Device(device) => device.memory(),
@@ -148,7 +160,7 @@ impl Actor {
 impl Slot {
     pub(super) fn new(actor: Actor, number: u32, phase: Phase) -> Self {
         let counted = Counted::default();
-        Self { actor, number, phase, socket: None, armed: None, counted }
+        Self { actor, number, phase, socket: None, counted, cut_at_millis: 0 }
     }
 
     /// What a state file keeps of it.
@@ -162,4 +174,4 @@ impl Slot {
 }
 
 /// Swarms have very many of them; see also the bound of a device itself.
-const _: () = assert!(size_of::<Slot>() <= 504);
+const _: () = assert!(size_of::<Slot>() <= 288);

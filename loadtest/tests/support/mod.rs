@@ -41,6 +41,10 @@ pub(crate) struct Seen {
     pub(crate) sign_offs: usize,
     pub(crate) retrieves: usize,
     pub(crate) updates: usize,
+    /// Connections whose TLS session was an earlier one.
+    pub(crate) resumed: usize,
+    /// Resources read over the API.
+    pub(crate) reads: usize,
     pub(crate) names: Vec<String>,
     /// Bearer tokens that asked for device tokens, and how often.
     pub(crate) users: HashMap<String, usize>,
@@ -162,6 +166,9 @@ fn coap_connection(mut stream: Tls, seen: &Mutex<Seen>) {
             }
         }
         note_name(&stream, seen);
+    }
+    if stream.conn.handshake_kind() == Some(rustls::HandshakeKind::Resumed) {
+        seen.lock().unwrap().resumed += 1;
     }
 }
 
@@ -326,6 +333,10 @@ fn api_answer(head: &str, seen: &Mutex<Seen>, cis: &str) -> String {
             *seen.lock().unwrap().users.entry(bearer.to_owned()).or_default() += 1;
             let token = r#""accesstoken":"single-use","expiresin":900"#;
             ("201 Created", format!(r#"{{{token},"cis":"{cis}","sid":"{SID}"}}"#))
+        }
+        path if path.starts_with("/api/v1/devices/") => {
+            seen.lock().unwrap().reads += 1;
+            ("200 OK", "{}".into())
         }
         _ => ("404 Not Found", String::new()),
     };

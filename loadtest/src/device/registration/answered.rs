@@ -9,7 +9,7 @@ use super::super::conf::{CloudState, LastError};
 use super::super::input::Event;
 use super::super::line::Line;
 use super::super::step::{Failure, Step};
-use super::{Account, Activity, Progress, Registration, Try};
+use super::{Account, Activity, Progress, Registration, Tokens, Try};
 
 impl Registration {
     /// A response has arrived. Those to earlier tries are nobody's.
@@ -108,12 +108,8 @@ impl Registration {
             }
             Step::Refresh => {
                 if let Some(account) = &mut self.account {
-                    *account = Account {
-                        access_token: keys.access_token()?,
-                        refresh_token: keys.refresh_token()?,
-                        uid: account.uid,
-                        expires_in: keys.expires_in()?,
-                    };
+                    let tokens = Tokens::new(keys.access_token()?, keys.refresh_token()?);
+                    *account = Account { uid: account.uid, tokens, expires_in: keys.expires_in()? };
                 }
                 line.event(Event::MemoryChanged);
                 self.wait(Step::SignIn, 0, now);
@@ -126,8 +122,7 @@ impl Registration {
 
     fn signed_up(&mut self, line: &mut Line, keys: &Keys, now: Instant) -> Result<(), Missing> {
         self.account = Some(Account {
-            access_token: keys.access_token()?,
-            refresh_token: keys.refresh_token()?,
+            tokens: Tokens::new(keys.access_token()?, keys.refresh_token()?),
             uid: keys.uid()?,
             expires_in: keys.expires_in()?,
         });
@@ -136,7 +131,7 @@ impl Registration {
             conf.token = None;
             if let Some(uri) = &keys.redirect_uri {
                 // Device reference 13.5: the old server is forgotten, the sign-in goes to the new.
-                conf.cis = uri.clone();
+                conf.redirect(uri.clone());
                 line.close();
             }
         }

@@ -20,7 +20,7 @@ use shared::ids::{DeviceId, UserId};
 use shared::time::Instant;
 
 use super::breach::Breach;
-use super::conf::{CloudConf, CloudState, LastError};
+use super::conf::{CloudConf, CloudState, Conf, LastError};
 use super::input::Event;
 use super::line::Line;
 use super::pace::{Pace, SIGN_OFF_LIMIT, TRIES_MAX, answer_limit, refresh_after};
@@ -30,13 +30,31 @@ use super::step::{Failure, Step};
 use pings::{Pinged, Pings};
 
 /// What the cloud gave at sign-up, and since.
-#[derive(Clone, PartialEq, Eq)]
 pub(super) struct Account {
     pub(super) uid: UserId,
-    pub(super) access_token: Box<str>,
-    pub(super) refresh_token: Box<str>,
+    pub(super) tokens: Tokens,
     /// As the cloud said it last: seconds, -1 for ever.
     pub(super) expires_in: i64,
+}
+
+/// Access and refresh token, in one piece of memory.
+pub(super) struct Tokens {
+    both: Box<str>,
+    access_bytes: u32,
+}
+
+impl Tokens {
+    pub(super) fn new(access: &str, refresh: &str) -> Self {
+        Self { both: [access, refresh].concat().into(), access_bytes: access.len() as u32 }
+    }
+
+    pub(super) fn access(&self) -> &str {
+        &self.both[..self.access_bytes as usize]
+    }
+
+    pub(super) fn refresh(&self) -> &str {
+        &self.both[self.access_bytes as usize..]
+    }
 }
 
 /// The relation of one device or client to its cloud.
@@ -44,7 +62,7 @@ pub(super) struct Registration {
     pub(super) di: DeviceId,
     pace: Pace,
     pub(super) rng: Rng,
-    pub(super) conf: Option<CloudConf>,
+    pub(super) conf: Option<Conf>,
     state: CloudState,
     last_error: LastError,
     pub(super) account: Option<Account>,
@@ -55,6 +73,8 @@ pub(super) struct Registration {
     refresh_at: Option<Instant>,
     /// A request of the step under way got no answer earlier: the cloud may have acted on it.
     answer_lost: bool,
+    /// Tries to get in since the last session, or since power came.
+    tries: u8,
 }
 
 /// What the device is doing about its cloud.
@@ -106,13 +126,14 @@ impl Registration {
             session: false,
             refresh_at: None,
             answer_lost: false,
+            tries: 0,
         }
     }
 
     /// As it was before a power cut.
     pub(super) fn restore(
         &mut self,
-        conf: Option<CloudConf>,
+        conf: Option<Conf>,
         account: Option<Account>,
         last_error: LastError,
     ) {
@@ -139,7 +160,15 @@ impl Registration {
 
     /// The connection is gone, for whatever reason, and the session with it.
     pub(super) fn session_ended(&mut self) {
-        self.session = false;
+        if std::mem::take(&mut self.session) {
+            self.tries = 0;
+        }
+    }
+
+    /// Tries to get in since the last session, the one under way included: each is a connection, or
+    /// one more request on one that is there. A refresh and the sign-in behind it are one try.
+    pub(super) fn tries(&self) -> u8 {
+        self.tries
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
@@ -156,7 +185,7 @@ impl Registration {
     /// A whole new configuration: everything begins anew.
     pub(super) fn configure(&mut self, line: &mut Line, conf: CloudConf, now: Instant) {
         line.close();
-        (self.conf, self.account) = (Some(conf), None);
+        (self.conf, self.account) = (Some(conf.into()), None);
         (self.state, self.last_error) = (CloudState::ReadyToRegister, LastError::None);
         self.answer_lost = false;
         line.event(Event::MemoryChanged);
@@ -259,7 +288,7 @@ impl Registration {
             return;
         };
         self.state = CloudState::Deregistering;
-        if !requests::sign_off_carries(&account.access_token) && !self.session {
+        if !requests::sign_off_carries(account.tokens.access()) && !self.session {
             self.begin_try(line, self.first_step(), 0, now, now);
         } else {
             self.begin_try(line, Step::SignOff, 0, now, now);
@@ -291,6 +320,9 @@ impl Registration {
         if step == Step::SignUp {
             self.state = CloudState::Registering;
         }
+        if attempt > 0 || !line.is_ready() {
+            self.tries = self.tries.saturating_add(1);
+        }
         let limit = match step {
             Step::SignOff => SIGN_OFF_LIMIT,
             _ => answer_limit(attempt),
@@ -307,7 +339,7 @@ impl Registration {
     /// Sends the request of a try.
     fn ask(&mut self, line: &mut Line, attempt: Try) {
         let token = Token::from_u64(self.rng.next_u64());
-        let provider = self.conf.as_ref().and_then(|conf| conf.provider.as_deref());
+        let provider = self.conf.as_ref().and_then(|conf| conf.cloud.provider.as_deref());
         let single_use = self.conf.as_ref().and_then(|conf| conf.token.as_deref());
         let di = self.di;
         match (attempt.step, &self.account) {
@@ -316,17 +348,14 @@ impl Registration {
                 line.send(|out| requests::sign_up(out, token, di, provider, None, access_token));
             }
             (_, None) => {}
-            (Step::Refresh, Some(Account { uid, refresh_token, .. })) => {
-                line.send(|out| requests::refresh(out, token, *uid, di, provider, refresh_token));
-            }
-            (Step::SignOff, Some(Account { uid, access_token, .. })) => {
-                line.send(|out| requests::sign_off(out, token, *uid, di, access_token));
-            }
-            (Step::SignOut, Some(Account { uid, access_token, .. })) => {
-                line.send(|out| requests::sign_out(out, token, *uid, di, access_token));
-            }
-            (_, Some(Account { uid, access_token, .. })) => {
-                line.send(|out| requests::sign_in(out, token, *uid, di, access_token));
+            (step, Some(Account { uid, tokens, .. })) => {
+                let (uid, access, refresh) = (*uid, tokens.access(), tokens.refresh());
+                line.send(|out| match step {
+                    Step::Refresh => requests::refresh(out, token, uid, di, provider, refresh),
+                    Step::SignOff => requests::sign_off(out, token, uid, di, access),
+                    Step::SignOut => requests::sign_out(out, token, uid, di, access),
+                    _ => requests::sign_in(out, token, uid, di, access),
+                });
             }
         }
         self.activity = Activity::Trying(Try { token: Some(token), ..attempt });

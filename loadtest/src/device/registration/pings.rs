@@ -15,7 +15,7 @@ pub(super) struct Pings {
     /// When the next Ping is due, or the connection is given up.
     next: Instant,
     /// The Ping that waits for its Pong, and when it was due.
-    waiting: Option<(Token, Instant)>,
+    waiting: Option<(u64, Instant)>,
     /// How many in a row have had no Pong.
     unanswered: u8,
 }
@@ -46,7 +46,7 @@ impl Pings {
         if self.unanswered == PINGS_MAX {
             return Pinged::GivenUp;
         }
-        let token = Token::from_u64(rng.next_u64());
+        let token = rng.next_u64();
         self.waiting = Some((token, self.next));
         self.unanswered += 1;
         let wait = match self.unanswered {
@@ -54,13 +54,15 @@ impl Pings {
             _ => PING_AGAIN_AFTER,
         };
         self.next = now + wait;
-        line.send(|out| signal::write_ping(out, token));
+        line.send(|out| signal::write_ping(out, Token::from_u64(token)));
         Pinged::Alive
     }
 
     /// Any Pong restarts the wait; only the right one tells how long it took.
     pub(super) fn pong(&mut self, line: &mut Line, token: Token, pace: Pace, now: Instant) {
-        if let Some((_, due)) = self.waiting.take_if(|(expected, _)| *expected == token) {
+        if let Some((_, due)) =
+            self.waiting.take_if(|(expected, _)| token.as_u64() == Some(*expected))
+        {
             line.step(Step::Ping, now.since(due), Ok(()));
         }
         self.unanswered = 0;

@@ -2,6 +2,7 @@
 
 mod client;
 mod fussy;
+mod idle;
 mod registration;
 mod routed;
 mod vectors;
@@ -44,9 +45,10 @@ fn tls(common_name: &str) -> (Arc<ServerConfig>, Arc<ClientConfig>) {
             PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
         )
         .unwrap();
-    let client = ClientConfig::builder_with_protocol_versions(&[&rustls::version::TLS12])
+    let mut client = ClientConfig::builder_with_protocol_versions(&[&rustls::version::TLS12])
         .with_root_certificates(roots)
         .with_no_client_auth();
+    allow_take_over(&mut client);
     (Arc::new(server), Arc::new(client))
 }
 

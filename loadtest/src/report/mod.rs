@@ -1,12 +1,21 @@
-//! What a run has come to: a table for people, JSON for comparison.
+//! What a run has come to: a table for people, JSON for comparison, a page with plots (`html`).
+
+mod html;
+mod svg;
 
 use std::fmt::{self, Write};
 use std::time::Duration;
 
+use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use crate::stats::{Stats, StepStats};
+use crate::machine::{Machine, MemorySample, slope};
+use crate::stats::{Comebacks, Stats, StepStats};
 use crate::swarm::Outcome;
+use crate::timeline::Timeline;
+
+/// Nobody may need more tries than this to come back.
+const TRIES_MAX: usize = 3;
 
 /// The result of a run, as `--json` writes it. Durations are in seconds, times of steps in
 /// milliseconds from when each step was due.
@@ -40,6 +49,105 @@ pub struct Report {
     pub breaches: Vec<Counted>,
     /// The steps that occurred, in the order of a device's life.
     pub steps: Vec<StepReport>,
+    /// Devices that were cut off, if any were.
+    pub comebacks: Option<ComebackReport>,
+    /// Devices that kept a TLS session to resume.
+    pub sessions: usize,
+    /// How the run went over time.
+    pub timeline: Vec<Point>,
+    /// Where and how it was run, if that was told.
+    #[serde(flatten)]
+    pub setting: Option<Setting>,
+}
+
+/// Where and how a run was made.
+#[derive(Serialize)]
+pub struct Setting {
+    /// The command line.
+    pub command: String,
+    /// The name of the profile.
+    pub profile: String,
+    /// The beginning, in seconds since 1970: to lay reports of several processes over each other.
+    pub began_unix_secs: f64,
+    /// The machine.
+    pub machine: Machine,
+    /// The processes whose memory was looked at.
+    pub processes: Vec<String>,
+    /// Bytes for each further device that is online, of each process.
+    pub bytes_per_device: Vec<Option<u64>>,
+    /// The same of the kernel, for whatever was going on.
+    pub slab_bytes_per_device: Option<u64>,
+    /// What was seen of their memory.
+    pub memory: Vec<MemorySample>,
+}
+
+impl Setting {
+    /// Of a run with this command line on this machine.
+    pub fn new(
+        profile: String,
+        began_unix_secs: f64,
+        processes: Vec<String>,
+        memory: Vec<MemorySample>,
+    ) -> Self {
+        let of = |nth: usize| slope(&memory, |sample| sample.resident_bytes[nth]);
+        Self {
+            command: std::env::args().collect::<Vec<_>>().join(" "),
+            profile,
+            began_unix_secs,
+            machine: Machine::this(),
+            bytes_per_device: (0..processes.len()).map(of).collect(),
+            slab_bytes_per_device: slope(&memory, |sample| sample.slab_bytes),
+            processes,
+            memory,
+        }
+    }
+}
+
+/// Devices that lost their connection, and how they came back.
+#[derive(Serialize)]
+pub struct ComebackReport {
+    /// When everybody was cut off at once, if that was, in seconds from the beginning.
+    pub storm_at_secs: Option<f64>,
+    /// Devices that were cut off.
+    pub dropped: u64,
+    /// Devices that were signed in again.
+    pub returned: u64,
+    /// Devices that were not when the run was over.
+    pub stranded: u64,
+    /// How many got in with their first try, their second ...; the last counts all beyond, too.
+    pub by_try: Vec<u64>,
+    /// From being cut off to being signed in; none if none was.
+    pub times_ms: Option<Times>,
+}
+
+/// An interval of the run.
+#[derive(Serialize)]
+pub struct Point {
+    /// Its end, in seconds from the beginning.
+    pub at_secs: f64,
+    /// Devices that had been switched on.
+    pub arrived: u64,
+    /// Devices that were signed in.
+    pub online: u64,
+    /// Devices that were cut off and not back.
+    pub out: u64,
+    /// Steps that ended in it.
+    pub steps: Vec<StepPoint>,
+}
+
+/// One kind of step in an interval.
+#[derive(Serialize)]
+pub struct StepPoint {
+    /// Its name.
+    pub step: &'static str,
+    /// Successes per second.
+    pub per_sec: f64,
+    /// How many failed.
+    pub failed: u64,
+    /// The median, to two digits; none if none succeeded.
+    pub p50_ms: Option<f64>,
+    /// 99 of 100 took no longer.
+    pub p99_ms: Option<f64>,
 }
 
 /// How many devices came online, as `--online-file` says it.
@@ -113,7 +221,16 @@ impl Report {
             notifications: stats.notifications,
             breaches: counted(&stats.breaches),
             steps: steps(stats, *duration),
+            comebacks: comebacks(&stats.comebacks, outcome.storm),
+            sessions: outcome.sessions,
+            timeline: points(&stats.timeline),
+            setting: None,
         }
+    }
+
+    /// As a page with plots, which needs no other file.
+    pub fn html(&self) -> String {
+        html::page(self)
     }
 
     /// Why the run was not a success; none if it was one. Every device that was switched on has to
@@ -123,6 +240,17 @@ impl Report {
         let missing = self.arrived.saturating_sub(self.ready).max(self.failed);
         if missing > 0 {
             problems.push(format!("{missing} devices are not online with their links published"));
+        }
+        if let Some(ComebackReport { stranded, by_try, .. }) = &self.comebacks {
+            let late: u64 = by_try.iter().skip(TRIES_MAX).sum();
+            if self.comebacks.as_ref().is_some_and(|all| all.storm_at_secs.is_some()) {
+                if *stranded > 0 {
+                    problems.push(format!("{stranded} devices have not come back"));
+                }
+                if late > 0 {
+                    problems.push(format!("{late} devices needed more than {TRIES_MAX} tries"));
+                }
+            }
         }
         if !self.breaches.is_empty() {
             let broken: u64 = self.breaches.iter().map(|breach| breach.count).sum();
@@ -149,15 +277,53 @@ fn steps(stats: &Stats, duration: Duration) -> Vec<StepReport> {
     steps.collect()
 }
 
+fn comebacks(comebacks: &Comebacks, storm: Option<Duration>) -> Option<ComebackReport> {
+    (comebacks.dropped > 0).then(|| ComebackReport {
+        storm_at_secs: storm.map(|at| at.as_secs_f64()),
+        dropped: comebacks.dropped,
+        returned: comebacks.returned(),
+        stranded: comebacks.dropped.saturating_sub(comebacks.returned()),
+        by_try: comebacks.tries.to_vec(),
+        times_ms: distribution(&comebacks.times),
+    })
+}
+
+fn points(timeline: &Timeline) -> Vec<Point> {
+    let seconds = timeline.every().as_secs_f64();
+    let millis = |time: Duration| time.as_secs_f64() * 1e3;
+    let points = timeline.intervals().map(|(at, gauges, steps)| Point {
+        at_secs: at.as_secs_f64(),
+        arrived: gauges.arrived,
+        online: gauges.online,
+        out: gauges.out,
+        steps: steps
+            .iter()
+            .map(|(step, bucket)| StepPoint {
+                step: step.name(),
+                per_sec: bucket.succeeded() as f64 / seconds,
+                failed: bucket.failed,
+                p50_ms: bucket.quantile(0.5).map(millis),
+                p99_ms: bucket.quantile(0.99).map(millis),
+            })
+            .collect(),
+    });
+    points.collect()
+}
+
 fn times(stats: &StepStats) -> Option<Times> {
-    let at = |quantile| stats.times.value_at_quantile(quantile) as f64 / 1e3;
-    (!stats.times.is_empty()).then(|| Times {
-        mean: stats.times.mean() / 1e3,
+    distribution(&stats.times)
+}
+
+/// Of times in microseconds.
+fn distribution(times: &Histogram<u64>) -> Option<Times> {
+    let at = |quantile| times.value_at_quantile(quantile) as f64 / 1e3;
+    (!times.is_empty()).then(|| Times {
+        mean: times.mean() / 1e3,
         p50: at(0.5),
         p90: at(0.9),
         p99: at(0.99),
         p999: at(0.999),
-        max: stats.times.max() as f64 / 1e3,
+        max: times.max() as f64 / 1e3,
     })
 }
 
@@ -192,6 +358,9 @@ impl fmt::Display for Report {
                 writeln!(f, "{} failed {} times: {}", step.step, failure.count, failure.what)?;
             }
         }
+        if let Some(all) = &self.comebacks {
+            writeln!(f, "{}", all)?;
+        }
         for (what, count) in [
             ("connections lost", self.disconnects),
             ("configurations erased", self.erased),
@@ -209,18 +378,48 @@ impl fmt::Display for Report {
     }
 }
 
+impl fmt::Display for ComebackReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { dropped, returned, stranded, .. } = self;
+        write!(f, "{dropped} devices cut off; {returned} signed in again, {stranded} stranded")?;
+        if let Some(times) = &self.times_ms {
+            let Times { p50, p99, max, .. } = times;
+            write!(
+                f,
+                "; half within {:.1} s, 99 of 100 within {:.1} s, all within {:.1} s",
+                p50 / 1e3,
+                p99 / 1e3,
+                max / 1e3
+            )?;
+        }
+        f.write_str("\nin with try")?;
+        let last = self.by_try.iter().rposition(|&count| count > 0).map_or(0, |last| last + 1);
+        for (count, nth) in self.by_try[..last].iter().zip(1..) {
+            write!(f, "  {nth}: {count}")?;
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::device::{Failure, Step};
     use crate::swarm::Snapshot;
 
-    fn outcome(arrived: u64, ready: u64) -> Outcome {
+    pub(super) fn outcome(arrived: u64, ready: u64) -> Outcome {
         let mut stats = Stats::default();
         stats.step(Step::Connect, Duration::from_millis(2), Ok(()));
         stats.step(Step::SignUp, Duration::from_millis(2), Err(Failure::Answered(0xa3)));
         let end = Snapshot { arrived, online: ready, ready, ..Snapshot::default() };
-        Outcome { stats, end, duration: Duration::from_secs(2), users: Vec::new() }
+        Outcome {
+            stats,
+            end,
+            duration: Duration::from_secs(2),
+            users: Vec::new(),
+            sessions: 0,
+            storm: None,
+        }
     }
 
     #[test]
@@ -232,6 +431,22 @@ mod tests {
         broken.stats.breaches.insert("rule 3 broken".into(), 2);
         let failure = Report::new(&broken, 3, 0).failure().unwrap();
         assert_eq!(failure, "the cloud broke rules for devices 2 times");
+    }
+
+    #[test]
+    fn a_storm_fails_when_somebody_is_stranded_or_comes_late() {
+        let mut run = outcome(4, 4);
+        run.storm = Some(Duration::from_secs(1));
+        run.stats.comebacks.dropped = 4;
+        for tries in [1, 3, 4] {
+            run.stats.comebacks.back(Duration::from_secs(3), tries);
+        }
+        let report = Report::new(&run, 4, 0);
+        let failure = report.failure().unwrap();
+        assert_eq!(failure, "1 devices have not come back; 1 devices needed more than 3 tries");
+        let text = report.to_string();
+        assert!(text.contains("4 devices cut off; 3 signed in again, 1 stranded"), "{text}");
+        assert!(text.contains("in with try  1: 1  2: 0  3: 1  4: 1"), "{text}");
     }
 
     #[test]
