@@ -23,6 +23,7 @@ pub fn plan(seed: u64, users: usize, devices: usize, requests: u64) -> Plan {
         token_secs: Some(3600),
         takeover: true,
         requests: Some(requests),
+        outbox: 1000,
         faults,
         ..Plan::of_seed(seed, Scale::Full)
     }

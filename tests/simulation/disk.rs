@@ -33,6 +33,11 @@ impl Disk {
         self.waiting.pop_front()
     }
 
+    /// Those that wait.
+    pub(super) fn on_their_way(&self) -> impl Iterator<Item = &Batch> {
+        self.waiting.iter().map(|waiting| &waiting.batch)
+    }
+
     pub(super) fn is_idle(&self) -> bool {
         self.waiting.is_empty()
     }

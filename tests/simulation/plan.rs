@@ -121,6 +121,8 @@ pub struct Plan {
     pub takeover: bool,
     /// After so many requests it ends, if it has not ended before.
     pub requests: Option<u64>,
+    /// Notifications that may wait for one subscription.
+    pub outbox: usize,
     /// How often each fault happens where it may, in a thousand.
     pub faults: [u16; Fault::ALL.len()],
 }
@@ -154,7 +156,16 @@ impl Plan {
             takeover: dice.below(2) == 0,
             requests: None,
             faults,
+            outbox: *dice.pick(&[1000, 1000, 1000, 20]),
         }
+    }
+
+    /// Most time that an attempt to deliver takes. Notifications of a subscription go out one after the
+    /// other, and the more devices there are the more of them: whoever subscribes to hundreds of devices
+    /// answers faster, or loses the subscription by its bound.
+    pub fn longest_attempt(&self) -> Duration {
+        let peers = u32::try_from(self.peers).unwrap_or(u32::MAX);
+        Duration::from_secs(40) / peers.max(20)
     }
 
     /// How often a fault happens where it may, in a thousand.
@@ -174,7 +185,7 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} shards, {} users, {} peers, {} s, pauses {:?}, delays {:?}, tokens {:?}, takeover {}",
+            "{} shards, {} users, {} peers, {} s, pauses {:?}, delays {:?}, tokens {:?}, takeover {}, outboxes {}",
             self.shards,
             self.users,
             self.peers,
@@ -182,7 +193,8 @@ impl fmt::Display for Plan {
             self.pause,
             self.delay,
             self.token_secs,
-            self.takeover
+            self.takeover,
+            self.outbox
         )?;
         for fault in Fault::ALL {
             write!(f, ", {} {}", fault.name(), self.rate(fault))?;

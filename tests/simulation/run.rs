@@ -79,6 +79,8 @@ pub struct Simulation {
     pub(super) settled: u64,
     /// When that was.
     pub(super) settled_at: Instant,
+    /// Notifications that had been dealt with when that was looked at last.
+    pub(super) told: u64,
     violation: Option<Violation>,
 }
 
@@ -105,6 +107,16 @@ fn simulate_with(plan: &Plan, printed: bool) -> Outcome {
     Outcome { counts, digest: trace.digest(), violation }
 }
 
+/// The bounds of a world. Replies with single-use tokens get lost with `api` processes, and a user of
+/// hundreds of devices asks for another one each time.
+fn limits(plan: &Plan) -> Limits {
+    Limits {
+        outbox_events_max: plan.outbox,
+        single_use_tokens_per_user_max: 1000 + 100 * plan.peers,
+        ..Limits::default()
+    }
+}
+
 impl Simulation {
     fn new(plan: Plan, printed: bool) -> Self {
         let mut dice = Dice::new(plan.seed);
@@ -120,7 +132,7 @@ impl Simulation {
             peers.push(Peer::new(di.unwrap_or(id), user, proves_id, takes_blocks));
         }
         Self {
-            limits: Limits::default(),
+            limits: limits(&plan),
             timers: Timers::default(),
             dice,
             trace: Trace::new(printed),
@@ -143,6 +155,7 @@ impl Simulation {
             audited: BTreeSet::new(),
             settled: 0,
             settled_at: Instant::START,
+            told: 0,
             violation: None,
             plan,
         }
@@ -197,6 +210,10 @@ impl Simulation {
                     }
                     let Some(event) = self.agenda.take() else { return };
                     if matches!(event, Event::Rest) {
+                        if self.is_telling(0) {
+                            self.enter(self.instant + SETTLE, Event::Rest);
+                            continue;
+                        }
                         return self.check_rest();
                     }
                     self.happen(event);
@@ -276,10 +293,13 @@ impl Simulation {
                 self.check_return();
                 self.season = Season::Audit;
             }
-            Event::Settle => (self.settled, self.settled_at) = (self.step, self.instant),
+            Event::Settle => self.settle(),
+            // What a receiver can be told before the next look does not count.
+            Event::Compare if self.is_telling((SETTLE / 2).as_secs() as usize) => self.settle(),
             Event::Compare => {
                 self.check_latest();
                 self.all_leave();
+                self.enter(self.instant + REST, Event::Rest);
             }
             _ => {}
         }
@@ -316,8 +336,12 @@ impl Simulation {
         let back = self.instant + RETURN;
         self.enter(back, Event::Return);
         self.enter(back + AUDIT, Event::Settle);
-        self.enter(back + AUDIT + SETTLE, Event::Compare);
-        self.enter(back + AUDIT + SETTLE + REST, Event::Rest);
+    }
+
+    /// The last changes are over. Everybody is told of them in a while.
+    fn settle(&mut self) {
+        (self.settled, self.settled_at) = (self.step, self.instant);
+        self.enter(self.instant + SETTLE, Event::Compare);
     }
 
     fn all_leave(&mut self) {

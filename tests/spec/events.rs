@@ -6,6 +6,7 @@ use std::time::Duration;
 use gateway::store::Table;
 use shared::channel::events::{EventBody, EventType, Outcome, Target};
 use shared::channel::message::{Command, Failure, Reply};
+use shared::coap::ResponseType::ServiceUnavailable;
 use shared::ids::DeviceId;
 use tests::{Disk, Peer, Subscriber, User, World, content, told};
 
@@ -444,6 +445,51 @@ fn an_outbox_that_is_full_is_the_end_and_the_subscriber_is_told() {
     }
     let all = subscriber.accept_all();
     assert_eq!(told(&all), [(2, DevicesOnline), (3, SubscriptionCancelled)]);
+}
+
+/// The end is in the commit of what was too much: whatever is stored of what follows, no subscription
+/// goes on that has missed something.
+#[test]
+fn a_crash_behind_what_was_too_much_leaves_no_subscription_that_has_missed_it() {
+    let world = World::with(|setup| setup.limits.outbox_events_max = 5);
+    let user = world.user();
+    let subscriber = user.subscribed(Target::Devices, &[DevicesRegistered]);
+    subscriber.accept_all();
+    for _ in 0..5 {
+        user.signed_in_device();
+    }
+    let (device, token) = (world.connect(), user.token());
+    // The claim of the device's id, and its account.
+    world.disk(Disk::TakesThenHangs(2));
+    device.send(device.sign_up_request(&token));
+    world.restart();
+    assert_eq!(world.stored(Table::Device), 6, "the sign-up was stored");
+    world.disk(Disk::Takes(Duration::ZERO));
+    world.settle();
+    world.deliver_all();
+    let all = subscriber.accept_all();
+    assert_eq!(all.last().expect("something").1, SubscriptionCancelled, "{:?}", told(&all));
+    assert!(!subscriber.stands());
+}
+
+/// A change that the store refuses was not too much for anybody.
+#[test]
+fn what_the_store_refuses_fills_no_outbox() {
+    let world = World::with(|setup| setup.limits.outbox_events_max = 5);
+    let user = world.user();
+    let subscriber = user.subscribed(Target::Devices, &[DevicesRegistered]);
+    subscriber.accept_all();
+    for _ in 0..5 {
+        user.signed_in_device();
+    }
+    let (device, token) = (world.connect(), user.token());
+    world.disk(Disk::Refuses);
+    device.expect(device.sign_up_request(&token), ServiceUnavailable);
+    world.disk(Disk::Takes(Duration::ZERO));
+    assert_eq!(subscriber.accept_all().len(), 5);
+    device.sign_up(&token);
+    assert_eq!(told(&subscriber.accept_all()), [(6, DevicesRegistered)]);
+    assert!(subscriber.stands());
 }
 
 #[test]

@@ -1,5 +1,9 @@
 //! Device reference 11.4 and 11.5: how observations end, and who is told.
 
+use std::time::Duration;
+
+use gateway::config::TokenLifetime;
+use shared::channel::message::{Command, Reply};
 use shared::coap::ResponseType::*;
 use shared::coap::signal::SignalCode;
 use shared::ids::ShardId;
@@ -113,6 +117,90 @@ fn observations_end_with_5_03_when_the_device_goes() {
             client.expect_silence();
         }
         assert_eq!(observations(&world), 0);
+    }
+}
+
+/// A cloud in which the tokens of devices that prove nothing live for a hundred seconds.
+fn world_of_short_tokens() -> World {
+    World::with(|setup| {
+        setup.cloud.manufacturer_token = TokenLifetime::Limited(Duration::from_secs(100));
+    })
+}
+
+/// Two minutes go by in which nobody is silent: a token of a hundred seconds is over, its grace not yet.
+fn live_for_two_minutes(world: &World, peers: [&Peer; 2]) {
+    for _ in 0..6 {
+        world.advance_secs(20);
+        for peer in peers {
+            peer.send(Msg::new(SignalCode::Ping.code()));
+            peer.take_all();
+        }
+    }
+}
+
+/// Another connection signs in as this device.
+fn supersede(world: &World, device: &Peer) {
+    let newer = world.connect_as(device.id, tests::PKI.product());
+    newer.set_account(device.account());
+    newer.refresh();
+    newer.sign_in();
+}
+
+/// Device reference 11.4, 4.6: superseded, the token expired: 5.03, as when the connection is lost;
+/// removed by a Mediator: 4.04, as when it has signed off. So end the requests under way, too.
+#[test]
+fn whatever_ends_a_session_ends_what_it_serves_with_the_code_of_its_reason() {
+    let world = world_of_short_tokens();
+    let user = world.user();
+    // Its token does not expire.
+    let client = user.signed_in_device_with_identity();
+    let remove = |device: &Peer| {
+        let reply = world.command(user.id, Command::RemoveDevice { device: device.id });
+        assert!(matches!(reply, Reply::Done), "{reply:?}");
+    };
+    let expire = |_: &Peer| world.advance_secs(12);
+    let ends: [(&dyn Fn(&Peer), _); 3] = [
+        (&|device| supersede(&world, device), ServiceUnavailable),
+        (&expire, ServiceUnavailable),
+        (&remove, NotFound),
+    ];
+    for (end, code) in ends {
+        let device = user.signed_in_device();
+        live_for_two_minutes(&world, [&device, &client]);
+        let tokens = [observe(&device, &client, "/a").0, client.send(get(&device.path("/b")))];
+        device.expect_request("/b");
+        end(&device);
+        assert!(!device.is_connected());
+        for token in tokens {
+            let last = client.answer_to(token).expect("the end");
+            assert_eq!((last.code, last.observed()), (code.into(), None));
+        }
+        client.expect_silence();
+        assert_eq!((observations(&world), world.sizes(ShardId(0)).exchanges), (0, 0));
+    }
+}
+
+/// Device reference 11.4: superseded, expired and removed clients observe nothing any more.
+#[test]
+fn whatever_ends_a_session_cancels_what_it_observes() {
+    let world = world_of_short_tokens();
+    let user = world.user();
+    let device = user.signed_in_device_with_identity();
+    let remove = |client: &Peer| {
+        world.command(user.id, Command::RemoveDevice { device: client.id });
+    };
+    let expire = |_: &Peer| world.advance_secs(12);
+    let ends: [&dyn Fn(&Peer); 3] = [&|client| supersede(&world, client), &expire, &remove];
+    for end in ends {
+        let client = user.signed_in_client();
+        live_for_two_minutes(&world, [&client, &device]);
+        let (_, registration) = observe(&device, &client, "/a");
+        end(&client);
+        assert!(!client.is_connected());
+        let cancel = device.expect_request("/a");
+        assert_eq!((cancel.token, cancel.observed()), (registration.token, Some(1)));
+        device.respond(&cancel, content(state(0)));
+        assert_eq!((observations(&world), world.sizes(ShardId(0)).exchanges), (0, 0));
     }
 }
 

@@ -16,6 +16,8 @@ pub enum Disk {
     Takes(Duration),
     /// They wait until the disk does something else.
     Hangs,
+    /// So many are durable at once, the others wait.
+    TakesThenHangs(usize),
     /// They are refused.
     Refuses,
 }
@@ -60,19 +62,23 @@ impl Store {
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         match self.disk {
             Disk::Takes(time) => Some(self.waiting.front()?.since + time),
-            Disk::Hangs | Disk::Refuses => None,
+            Disk::Hangs | Disk::TakesThenHangs(_) | Disk::Refuses => None,
         }
     }
 
     /// The next commit that has ended by now; they end in their order.
     pub(super) fn next_ended(&mut self, now: Instant) -> Option<Ended> {
         let outcome = match self.disk {
-            Disk::Hangs => return None,
+            Disk::Hangs | Disk::TakesThenHangs(0) => return None,
+            Disk::TakesThenHangs(_) => CommitOutcome::Done,
             Disk::Refuses => CommitOutcome::Refused,
             Disk::Takes(_) if self.next_deadline()? > now => return None,
             Disk::Takes(_) => CommitOutcome::Done,
         };
         let Waiting { shard, commit, batch, .. } = self.waiting.pop_front()?;
+        if let Disk::TakesThenHangs(left) = &mut self.disk {
+            *left -= 1;
+        }
         if outcome == CommitOutcome::Done {
             self.durable.apply(&batch);
         }

@@ -94,13 +94,17 @@ impl Shard {
         if !subscription.listens() {
             return;
         }
-        let fits = subscription.outbox.has_room(told.bytes(), &self.router.limits);
-        if !fits || !news.has_room(told) {
-            self.events.doomed.push((id, Ending::Overflowing));
-            return;
+        let is_full = !subscription.outbox.has_room(told.bytes(), &self.router.limits);
+        let fits = news.has_room(told);
+        // What is too much is written all the same, and that the subscription ends in the same commit:
+        // nothing is missed if the store refuses one of those that follow, or the process dies between.
+        if fits {
+            let position = subscription.outbox.stage(told.bytes());
+            news.push(subscription, position, told);
         }
-        let position = subscription.outbox.stage(told.bytes());
-        news.push(subscription, position, told);
+        if is_full || !fits {
+            self.append_end(news, id, Ending::Overflowing);
+        }
     }
 
     /// The last word of a subscription (cloud reference 5.11).

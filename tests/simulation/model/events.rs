@@ -11,6 +11,7 @@ use shared::channel::events::{
 use shared::ids::{DeviceId, GrantId, SubscriptionId, UserId};
 use shared::time::Instant;
 
+use super::Model;
 use super::asked::Value;
 use super::canary;
 use super::outboxes::Told;
@@ -182,7 +183,9 @@ impl Subscribed {
             // Judged when it is durable.
             Ending::DeviceGone | Ending::ResourceGone => self.asked.target.device().is_some(),
             Ending::Revoked => self.grant.is_some(),
-            Ending::GivenUp | Ending::Overflowing => false,
+            // Judged by what waits.
+            Ending::Overflowing => true,
+            Ending::GivenUp => false,
         }
     }
 }
@@ -342,8 +345,21 @@ impl Simulation {
         self.tell(format_args!("{id} ends: {why:?}"));
         let Some(known) = self.model.receivers.find_mut(id) else { return };
         known.ended = Some(why);
-        let stands = |grant| self.model.acknowledged.grants.contains_key(&grant);
-        if !known.may_end(why) || (why == Ending::Revoked && known.grant.is_some_and(stands)) {
+        let Model { acknowledged, receivers, .. } = &self.model;
+        let Some(known) = receivers.find(id) else { return };
+        let stands = |grant| acknowledged.grants.contains_key(&grant);
+        let is_full = || {
+            let coming = self.cloud.disk.on_their_way();
+            let key = (self.users[known.user], id);
+            // One more may be in the very commit with which it ends.
+            acknowledged.outboxes.waiting_with(key, coming) + 1 >= self.limits.outbox_events_max
+        };
+        let has_reason = match why {
+            Ending::Revoked => !known.grant.is_some_and(stands),
+            Ending::Overflowing => is_full(),
+            _ => true,
+        };
+        if !known.may_end(why) || !has_reason {
             let seen = format!("{id} of user {} ends: {why:?}", known.user);
             self.fail(Invariant::EventsComplete, seen);
         }

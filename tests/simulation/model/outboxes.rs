@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gateway::account::record::parse_device_key;
 use gateway::events::Ending;
 use gateway::events::record::{OutboxRecord, ProgressRecord, parse_key, read_subscription};
-use gateway::store::{Table, Write};
+use gateway::store::{Batch, Table, Write};
 use shared::channel::events::{Event, EventBody, EventType, NewSubscription, Target};
 use shared::ids::{DeviceId, SubscriptionId, UserId};
 
@@ -142,6 +142,23 @@ impl Outboxes {
         user: UserId,
     ) -> impl Iterator<Item = (&(UserId, SubscriptionId), &Outbox)> {
         self.of_users.range((user, FIRST)..=(user, LAST))
+    }
+
+    /// How many notifications of a subscription wait when what is on its way is stored.
+    pub(super) fn waiting_with<'a>(
+        &self,
+        key: (UserId, SubscriptionId),
+        on_their_way: impl Iterator<Item = &'a Batch>,
+    ) -> usize {
+        let stored = self.of_users.get(&key).map(|outbox| &outbox.waiting);
+        let is_new = |place: &u64| stored.is_none_or(|waiting| !waiting.contains_key(place));
+        let coming = on_their_way.flat_map(Batch::writes).filter_map(|write| {
+            let is_put = write.key.table() == Table::Outbox && write.value.is_some();
+            let rest = is_put.then(|| write.key.rest())?;
+            let (user, id, place) = parse_key(rest).expect(READABLE);
+            place.filter(|_| (user, id) == key)
+        });
+        stored.map_or(0, BTreeMap::len) + coming.filter(is_new).count()
     }
 
     fn of_user_mut(

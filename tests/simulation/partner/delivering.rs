@@ -60,9 +60,8 @@ impl Simulation {
         let Some(outcome) = outcome else { return };
         let Delivery { user, id, number, .. } = *delivery;
         let attempt = Attempt { user, id, number, outcome };
-        // A crowd brings more news of a user than a slow receiver would ever catch up with.
-        let most = if self.plan.requests.is_some() { 20 } else { 2000 };
-        let takes = self.dice.time(Duration::from_millis(1), Duration::from_millis(most));
+        let most = self.plan.longest_attempt();
+        let takes = self.dice.time(Duration::from_millis(1), most);
         self.enter(self.instant + takes, Event::Attempted { channel, attempt });
     }
 
