@@ -21,6 +21,7 @@ use shared::ids::ShardId;
 use shared::placement::{PartitionId, Placement};
 use shared::ring::{DeviceRing, Doorbell, listen};
 
+use super::acks::Acknowledgements;
 use super::channels::Channels;
 use super::clock::Clock;
 use super::control::{News, ToControl};
@@ -255,6 +256,7 @@ fn come_up(birth: Birth) -> Result<Option<Rc<RefCell<Driver>>>, StartError> {
         to_control,
         commands: Vec::new(),
         shares: birth.shares,
+        acks: Acknowledgements::default(),
         heap: Heap::default(),
         stop_by: None,
     };

@@ -25,6 +25,7 @@ use shared::ids::ShardId;
 use shared::ring::DeviceRing;
 use shared::time::Instant;
 
+use super::acks::Acknowledgements;
 use super::channels::{Channels, Lost};
 use super::clock::Clock;
 use super::control::{News, Notice, ToControl};
@@ -60,6 +61,8 @@ pub struct Driver {
     pub(super) commands: Vec<(ChannelId, CommandEnvelope)>,
     /// Shares of traffic and of handshakes.
     pub(super) shares: (usize, usize),
+    /// Peers that are to be told that their bytes have come.
+    pub(super) acks: Acknowledgements,
     /// What handshakes leave behind in it.
     pub(super) heap: Heap,
     /// The gateway is stopping: when this shard ends at the latest.
@@ -123,7 +126,7 @@ impl Driver {
 
     /// How long nothing is due; none if nothing ever is.
     fn until_deadline(&self) -> Option<Duration> {
-        let deadlines = [self.shard.poll_timeout(), self.heap.due(), self.stop_by];
+        let deadlines = [self.shard.poll_timeout(), self.acks.due(), self.heap.due(), self.stop_by];
         let deadline = deadlines.into_iter().flatten().min()?;
         Some(deadline.since(self.clock.now().instant))
     }
@@ -194,6 +197,9 @@ impl Driver {
         if self.shard.poll_timeout().is_some_and(|at| at <= now.instant) {
             self.shard.handle(Input::Tick, now);
         }
+        while let Some(connection) = self.acks.next_due(now.instant) {
+            self.acknowledge(connection);
+        }
         self.heap.tidy(now.instant);
     }
 
@@ -202,7 +208,9 @@ impl Driver {
         while let Some(output) = self.shard.poll_output() {
             match output {
                 Output::Receive { connection, how } => self.receive(connection, how),
-                Output::Acknowledge { connection } => self.acknowledge(connection),
+                Output::Acknowledge { connection } => {
+                    self.acks.wait(connection, self.clock.now().instant);
+                }
                 Output::Send { connection, bytes, range } => self.send(connection, bytes, range),
                 Output::Close { connection, how } => self.close(connection, how),
                 Output::Move { connection, to, state } => {
