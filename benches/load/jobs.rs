@@ -158,7 +158,7 @@ impl Engine {
             return self.peers[peer as usize].observation.is_some();
         }
         match self.asked {
-            Asked::Neighbour => peer.is_multiple_of(2),
+            Asked::Neighbour | Asked::Update => peer.is_multiple_of(2),
             Asked::Observed => peer != DEVICE,
             Asked::Directory | Asked::Discovery => true,
         }

@@ -107,6 +107,7 @@ impl Driver {
         self.take_commands();
         self.take_deadlines();
         self.carry_out();
+        self.acknowledge_overdue();
         for lost in self.channels.flush() {
             self.lose_channel(lost);
         }
@@ -197,10 +198,15 @@ impl Driver {
         if self.shard.poll_timeout().is_some_and(|at| at <= now.instant) {
             self.shard.handle(Input::Tick, now);
         }
-        while let Some(connection) = self.acks.next_due(now.instant) {
+        self.heap.tidy(now.instant);
+    }
+
+    /// Tells peers that their bytes have come to whom nothing has been sent in time, not even now.
+    fn acknowledge_overdue(&mut self) {
+        let now = self.clock.now().instant;
+        while let Some(connection) = self.acks.next_due(now) {
             self.acknowledge(connection);
         }
-        self.heap.tidy(now.instant);
     }
 
     /// Does what the core wants done.
