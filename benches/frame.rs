@@ -49,7 +49,7 @@ struct Arguments {
         long,
         value_enum,
         value_delimiter = ',',
-        default_value = "directory,discovery,neighbour"
+        default_value = "directory,discovery,neighbour,update"
     )]
     asked: Vec<Asked>,
     /// Requests of a round.
@@ -140,7 +140,7 @@ impl Talk {
             messages::request(&mut self.request, asked, self.population, number);
             let [client, neighbour] = [number, number ^ 1].map(|number| number as usize);
             self.core.say(&mut self.devices[client], &self.request)?;
-            if asked == Asked::Neighbour {
+            if matches!(asked, Asked::Neighbour | Asked::Update) {
                 self.core.answer(&mut self.devices[neighbour])?;
             }
             if self.core.answer(&mut self.devices[client])? != 1 {

@@ -9,11 +9,11 @@
 //! Rivals: `tokio`, `libcoap` (only as far as its session table goes). Floors: bare loops over epoll and
 //! io_uring with the gateway's record layer and one answer for all.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use benches::arguments::Common;
 use benches::cloud::{Cloud, Shape};
 use benches::contest::{Contender, Sample, rounds, values};
-use benches::load::{Command, Generator, Setup, Wire};
+use benches::load::{Command, Setup, Wire};
 use benches::results::{Measure, Results};
 use benches::servers::Server;
 use benches::statistics::median;
@@ -88,7 +88,7 @@ impl Arena {
             if too_many || !common.wants(server.name()) {
                 continue;
             }
-            match enter(&server, common, gateway, &cloud, &setup) {
+            match Contender::enter(&server, common, gateway, &cloud, &setup) {
                 Ok(contender) => contenders.push(contender),
                 Err(error) if server == Server::Libcoap => {
                     results.note(format!("libcoap does not take part: {error:#}"));
@@ -127,19 +127,4 @@ impl Arena {
         }
         Ok(())
     }
-}
-
-/// Starts a server and opens all connections; each has asked once.
-fn enter(
-    server: &Server,
-    common: &Common,
-    gateway: &std::path::Path,
-    cloud: &Cloud,
-    setup: &Setup,
-) -> Result<Contender> {
-    let (running, address) = server.start(cloud, gateway, &[common.server_cpu])?;
-    let mut generator = Generator::start(setup, address, cloud, common.load_cpu)?;
-    generator.connect(setup.connections, server.takes_sign_ins())?;
-    generator.carry_out(Command::Visit)?.check().context("asking everybody once")?;
-    Ok(Contender { name: server.name().to_owned(), server: running, generator })
 }

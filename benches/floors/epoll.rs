@@ -9,7 +9,8 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with, recv, send};
 
-use crate::answers::{Answers, Talk};
+use crate::answers::Answers;
+use crate::talk::Talk;
 
 /// Stands for the listener among the events.
 const LISTENER: u64 = u64::MAX;
@@ -20,15 +21,60 @@ const EVENTS: usize = 1024;
 /// Bytes that one receive takes: a record.
 const READ_BYTES: usize = 16 * 1024;
 
-struct Connection {
+/// What is done with what arrives.
+pub(crate) trait Service {
+    /// A connection that was accepted.
+    fn open(&self) -> Talk;
+
+    /// Bytes of a connection: what follows is sent. False when it has to end.
+    fn receive(
+        &mut self,
+        at: usize,
+        connections: &mut [Option<Connection>],
+        bytes: &mut [u8],
+    ) -> bool;
+}
+
+/// Answers every request on the connection that it came on.
+pub(crate) struct Answering {
+    answers: Answers,
+    out: Vec<u8>,
+}
+
+impl Answering {
+    pub(crate) fn new(answers: Answers) -> Self {
+        Self { answers, out: Vec::new() }
+    }
+}
+
+impl Service for Answering {
+    fn open(&self) -> Talk {
+        self.answers.open()
+    }
+
+    fn receive(
+        &mut self,
+        at: usize,
+        connections: &mut [Option<Connection>],
+        bytes: &mut [u8],
+    ) -> bool {
+        let Some(connection) = &mut connections[at] else { return false };
+        self.out.clear();
+        let alive = self.answers.receive(&mut connection.talk, bytes, &mut self.out);
+        connection.transmit(&self.out) && alive
+    }
+}
+
+/// A connection.
+pub(crate) struct Connection {
     socket: OwnedFd,
-    talk: Talk,
+    pub(crate) talk: Talk,
     /// What the socket has not taken yet.
     backlog: Vec<u8>,
 }
 
 /// Serves for ever.
-pub(crate) fn serve(listener: &TcpListener, answers: &Answers) -> Result<()> {
+pub(crate) fn serve(listener: &TcpListener, service: &mut impl Service) -> Result<()> {
     listener.set_nonblocking(true)?;
     let epoll = epoll::create(CreateFlags::CLOEXEC)?;
     epoll::add(&epoll, listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
@@ -36,7 +82,6 @@ pub(crate) fn serve(listener: &TcpListener, answers: &Answers) -> Result<()> {
     let mut free: Vec<usize> = Vec::new();
     let mut events = Vec::with_capacity(EVENTS);
     let mut buffer = vec![0; READ_BYTES];
-    let mut out = Vec::new();
     loop {
         events.clear();
         match epoll::wait(&epoll, spare_capacity(&mut events), None) {
@@ -46,14 +91,14 @@ pub(crate) fn serve(listener: &TcpListener, answers: &Answers) -> Result<()> {
         for event in events.drain(..) {
             let (at, flags) = (event.data.u64(), event.flags);
             if at == LISTENER {
-                accept_all(listener, &epoll, &mut connections, &mut free, answers)?;
+                accept_all(listener, &epoll, &mut connections, &mut free, service)?;
                 continue;
             }
             let at = at as usize;
             let Some(connection) = &mut connections[at] else { continue };
             let alive = connection.flush()
                 && (!flags.intersects(EventFlags::IN | EventFlags::RDHUP | EventFlags::HUP)
-                    || connection.receive(answers, &mut buffer, &mut out));
+                    || receive_all(service, at, &mut connections, &mut buffer));
             if !alive {
                 connections[at] = None;
                 free.push(at);
@@ -67,7 +112,7 @@ fn accept_all(
     epoll: &OwnedFd,
     connections: &mut Vec<Option<Connection>>,
     free: &mut Vec<usize>,
-    answers: &Answers,
+    service: &impl Service,
 ) -> Result<()> {
     loop {
         let socket = match accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
@@ -83,34 +128,39 @@ fn accept_all(
         });
         let interest = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
         epoll::add(epoll, &socket, EventData::new_u64(at as u64), interest)?;
-        connections[at] = Some(Connection { socket, talk: answers.open(), backlog: Vec::new() });
+        connections[at] = Some(Connection { socket, talk: service.open(), backlog: Vec::new() });
+    }
+}
+
+/// Receives until the socket is empty. False when the connection has ended.
+fn receive_all(
+    service: &mut impl Service,
+    at: usize,
+    connections: &mut [Option<Connection>],
+    buffer: &mut [u8],
+) -> bool {
+    loop {
+        let Some(connection) = &connections[at] else { return false };
+        let received = match recv(&connection.socket, &mut *buffer, RecvFlags::empty()) {
+            Ok((0, _)) => return false,
+            Ok((received, _)) => received,
+            Err(Errno::WOULDBLOCK) => return true,
+            Err(Errno::INTR) => continue,
+            Err(_) => return false,
+        };
+        if !service.receive(at, connections, &mut buffer[..received]) {
+            return false;
+        }
+        // Less than there was room for: the socket is empty, and the next byte is an event.
+        if received < buffer.len() {
+            return true;
+        }
     }
 }
 
 impl Connection {
-    /// Receives until the socket is empty. False when it has ended.
-    fn receive(&mut self, answers: &Answers, buffer: &mut Vec<u8>, out: &mut Vec<u8>) -> bool {
-        loop {
-            let received = match recv(&self.socket, &mut **buffer, RecvFlags::empty()) {
-                Ok((0, _)) => return false,
-                Ok((received, _)) => received,
-                Err(Errno::WOULDBLOCK) => return true,
-                Err(Errno::INTR) => continue,
-                Err(_) => return false,
-            };
-            out.clear();
-            let alive = answers.receive(&mut self.talk, &mut buffer[..received], out);
-            if !self.transmit(out) || !alive {
-                return false;
-            }
-            // Less than there was room for: the socket is empty, and the next byte is an event.
-            if received < buffer.len() {
-                return true;
-            }
-        }
-    }
-
-    fn transmit(&mut self, bytes: &[u8]) -> bool {
+    /// Sends bytes, behind those that the socket has not taken. False when it has ended.
+    pub(crate) fn transmit(&mut self, bytes: &[u8]) -> bool {
         if !self.backlog.is_empty() {
             self.backlog.extend_from_slice(bytes);
             return true;

@@ -4,21 +4,29 @@
 //!
 //! ```text
 //! epoll │ uring    sockets and bytes             the two loops
-//!         └─► answers ─► shared::record          the gateway's record layer, one answer for all
+//!         ├─► answers ─┐                         one answer for all
+//!         └─► relay ───┴─► talk: shared::record  what is for others; the gateway's record layer
 //! ```
 
 mod answers;
 mod epoll;
+mod relay;
+mod talk;
 mod uring;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use benches::messages;
+use benches::population::Population;
 use clap::{Parser, ValueEnum};
 
 use answers::Answers;
+use epoll::Answering;
+use relay::{Relay, Relayed};
+use talk::Tls;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -33,6 +41,10 @@ enum Io {
     Epoll,
     /// Completions.
     Uring,
+    /// Readiness; requests and responses are passed on between neighbours.
+    Forward,
+    /// Readiness; notifications of the first device are passed on to all observers.
+    FanOut,
 }
 
 /// A server that does as little as possible; started by the benchmarks.
@@ -50,6 +62,12 @@ struct Arguments {
     /// Most connections.
     #[arg(long, default_value_t = 20_000)]
     connections: u32,
+    /// The body of all answers; that of GET `/oic/rd` by default.
+    #[arg(long, value_name = "FILE")]
+    answer: Option<PathBuf>,
+    /// Devices that may sign in, all of one user.
+    #[arg(long, default_value_t = 0)]
+    devices: u32,
 }
 
 fn main() -> ExitCode {
@@ -63,11 +81,24 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    let answers = Answers::new(&arguments.certificates)?;
     let listener = shared::ring::listen(arguments.listen, BACKLOG)?;
     println!("ready {}", listener.local_addr()?);
+    let relay = |relayed| {
+        let population = Population::of(arguments.devices, arguments.devices.max(1));
+        Relay::new(&arguments.certificates, relayed, population)
+    };
     match arguments.io {
-        Io::Epoll => epoll::serve(&listener, &answers),
-        Io::Uring => uring::serve(&listener, arguments.connections, answers),
+        Io::Epoll => epoll::serve(&listener, &mut Answering::new(answers(arguments)?)),
+        Io::Uring => uring::serve(&listener, arguments.connections, answers(arguments)?),
+        Io::Forward => epoll::serve(&listener, &mut relay(Relayed::ToNeighbours)?),
+        Io::FanOut => epoll::serve(&listener, &mut relay(Relayed::ToObservers)?),
     }
+}
+
+fn answers(arguments: &Arguments) -> Result<Answers> {
+    let body = match &arguments.answer {
+        Some(file) => std::fs::read(file).context("the answer")?,
+        None => messages::directory_selection(),
+    };
+    Answers::new(Tls::new(&arguments.certificates)?, &body)
 }

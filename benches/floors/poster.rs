@@ -2,7 +2,8 @@
 //! hyper. What lies between it and the cloud is devices, their TLS, subscriptions, the store, and the
 //! way from shard to `api` and back.
 //!
-//! Takes commands as `bench-load` does (`benches::load`): a request is a POST, its answer the 200.
+//! Takes commands as `bench-load` does (`benches::load`): a request is a POST, its answer the 200. With
+//! `--lights` it is a partner who reads devices instead: a GET of a light, at `api` or at its floor.
 
 use std::cell::{Cell, RefCell};
 use std::io::BufRead;
@@ -15,9 +16,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use api::webhooks::signature::Signed;
-use benches::api::SIGNING_SECRET;
+use benches::api::{SIGNING_SECRET, token};
 use benches::cpu;
 use benches::load::{Command, Report};
+use benches::population::Population;
 use benches::receiver;
 use bytes::Bytes;
 use clap::Parser;
@@ -59,6 +61,18 @@ struct Arguments {
     /// Connections to it.
     #[arg(long)]
     connections: u32,
+    /// Reads the lights of so many devices in turn, instead of telling events.
+    #[arg(long, default_value_t = 0)]
+    lights: u32,
+}
+
+/// What is requested.
+#[derive(Clone, Copy)]
+enum What {
+    /// That an event is taken.
+    Event,
+    /// The lights of these.
+    Light(Population),
 }
 
 fn main() -> ExitCode {
@@ -85,7 +99,11 @@ fn run(arguments: &Arguments) -> Result<()> {
                 bail!("a poster only makes requests");
             };
             let round = Round::new(Duration::from_millis(millis), per_second);
-            let report = post_all(&mut connections, arguments.receiver, round).await?;
+            let what = match arguments.lights {
+                0 => What::Event,
+                devices => What::Light(Population::new(devices)),
+            };
+            let report = post_all(&mut connections, arguments.receiver, round, what).await?;
             println!("{}", serde_json::to_string(&report)?);
         }
         Ok(())
@@ -155,11 +173,12 @@ async fn post_all(
     connections: &mut Vec<Sender>,
     receiver: SocketAddr,
     round: Round,
+    what: What,
 ) -> Result<Report> {
     let (round, cpu) = (Rc::new(round), cpu::of_this_process());
     let tasks: Vec<_> = connections
         .drain(..)
-        .map(|sender| tokio::task::spawn_local(keep_posting(sender, receiver, round.clone())))
+        .map(|sender| tokio::task::spawn_local(keep_posting(sender, receiver, round.clone(), what)))
         .collect();
     for task in tasks {
         connections.push(task.await??);
@@ -179,13 +198,18 @@ async fn keep_posting(
     mut sender: Sender,
     receiver: SocketAddr,
     round: Rc<Round>,
+    what: What,
 ) -> Result<Sender> {
     while let Some((number, due)) = round.next() {
         if due > Instant::now() {
             tokio::time::sleep_until(due.into()).await;
         }
         sender.ready().await?;
-        let answer = sender.send_request(request(receiver, number)?).await?;
+        let request = match what {
+            What::Event => event(receiver, number)?,
+            What::Light(of) => light(receiver, of, number % of.devices)?,
+        };
+        let answer = sender.send_request(request).await?;
         let status = answer.status();
         answer.into_body().collect().await?;
         if status != StatusCode::OK {
@@ -196,8 +220,18 @@ async fn keep_posting(
     Ok(sender)
 }
 
+/// A partner's request for the light of a device.
+fn light(api: SocketAddr, of: Population, device: u32) -> Result<Request<Full<Bytes>>> {
+    Request::get(benches::api::light(of, device))
+        .header("host", api.to_string())
+        .header("accept", "application/json")
+        .header("authorization", format!("Bearer {}", token(device / of.devices_per_user)))
+        .body(Full::default())
+        .context("a request cannot be written")
+}
+
 /// A notification as `api` makes it (cloud reference 5.6).
-fn request(receiver: SocketAddr, number: u32) -> Result<Request<Full<Bytes>>> {
+fn event(receiver: SocketAddr, number: u32) -> Result<Request<Full<Bytes>>> {
     let body = format!(
         r#"{{"rt":["oic.r.switch.binary"],"if":["oic.if.a","oic.if.baseline"],"value":1,"change":{number}}}"#
     );

@@ -14,7 +14,8 @@ use io_uring::squeue::Entry;
 use io_uring::types::{BufRingEntry, Fd, Fixed};
 use io_uring::{IoUring, cqueue, opcode};
 
-use crate::answers::{Answers, Talk};
+use crate::answers::Answers;
+use crate::talk::Talk;
 
 /// Entries of the submission queue.
 const ENTRIES: u32 = 4096;

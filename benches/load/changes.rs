@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 
 use anyhow::Result;
-use benches::{messages, receiver};
+use benches::messages::{self, Asked};
+use benches::receiver;
 use rustls::ServerConfig;
 use shared::coap::{Observe, ResponseType, Token};
 
 use crate::engine::Engine;
+use crate::observing::DEVICE;
 use crate::peer::{Observation, Stage};
 
 impl Engine {
@@ -34,15 +36,19 @@ impl Engine {
     /// The server asks a device: everything is its light.
     pub(crate) fn on_request(&mut self, peer: u32, token: Token, observe: Option<Observe>) {
         let mut answer = Vec::with_capacity(128);
-        let state = &mut self.peers[peer as usize];
         match observe {
-            Some(Observe::Register) if self.arrivals.is_some() => {
-                state.observation = Some(Observation { token, sequence: 1 });
+            Some(Observe::Register) if self.tells_changes(peer) => {
+                self.peers[peer as usize].observation = Some(Observation { token, sequence: 1 });
                 messages::notification(&mut answer, token, 1, 0);
             }
             _ => messages::answer(&mut answer, ResponseType::Content, token, &messages::light()),
         }
         self.say(peer, &[&answer]);
+    }
+
+    /// Whether a device tells of its changes.
+    fn tells_changes(&self, peer: u32) -> bool {
+        self.arrivals.is_some() || (self.asked == Asked::Observed && peer == DEVICE)
     }
 
     /// Appends a device's notification of the change with this number.

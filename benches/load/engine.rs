@@ -88,7 +88,7 @@ impl Engine {
                 arguments.wire,
                 arguments.chains,
             )?,
-            population: Population::new(arguments.devices),
+            population: Population::of(arguments.devices, arguments.devices_per_user),
             store_key: read_store_key(&arguments.store_key)?,
             first: arguments.first,
             number: arguments.number,

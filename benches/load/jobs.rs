@@ -12,6 +12,7 @@ use shared::coap::code::Kind;
 use shared::coap::{Code, Token, signal};
 
 use crate::engine::Engine;
+use crate::observing::DEVICE;
 use crate::peer::Stage;
 
 /// How long answers are waited for when nothing new is begun any more.
@@ -53,7 +54,7 @@ pub(crate) struct Tally {
     latencies: Histogram<u64>,
     begun: Instant,
     /// When the last thing was done.
-    last: Instant,
+    pub(crate) last: Instant,
     cpu: std::time::Duration,
     /// Things under way.
     pub(crate) busy: u32,
@@ -83,6 +84,13 @@ impl Tally {
     fn done(&mut self) {
         self.report.done += 1;
         self.busy = self.busy.saturating_sub(1);
+    }
+
+    /// Something was done after so many nanoseconds.
+    pub(crate) fn done_since(&mut self, nanos: u64) {
+        // Within the bounds of the histogram, so it is always taken.
+        let _ = self.latencies.record(nanos.clamp(1, LATENCY_NANOS_MAX));
+        self.done();
     }
 
     fn failed(&mut self, why: String) {
@@ -143,12 +151,17 @@ impl Engine {
         }
     }
 
-    /// Of neighbours only one asks; the other is the device. Who tells changes is observed.
+    /// Of neighbours only one asks; the other is the device, as the first is of observers. Who tells
+    /// changes is observed.
     fn may_ask(&self, peer: u32) -> bool {
         if self.arrivals.is_some() {
             return self.peers[peer as usize].observation.is_some();
         }
-        self.asked != Asked::Neighbour || peer.is_multiple_of(2)
+        match self.asked {
+            Asked::Neighbour | Asked::Update => peer.is_multiple_of(2),
+            Asked::Observed => peer != DEVICE,
+            Asked::Directory | Asked::Discovery => true,
+        }
     }
 
     /// Begins what is due.
@@ -166,6 +179,9 @@ impl Engine {
                     next += 1;
                 }
                 self.job = Job::Connect { next, target, in_flight, sign_in, until };
+            }
+            Job::Request { until, .. } if now < until && self.asked == Asked::Observed => {
+                self.tell_all(now);
             }
             Job::Request { until, schedule: Some(schedule), window } if now < until => {
                 let schedule = self.ask_on_schedule(schedule, now);
@@ -248,7 +264,7 @@ impl Engine {
             _ => false,
         };
         let mut csm = Vec::with_capacity(32);
-        messages::device_csm(&mut csm);
+        messages::client_csm(&mut csm, self.asked);
         if !sign_in {
             self.say(peer, &[&csm]);
             return self.on_settled(peer);
@@ -296,6 +312,8 @@ impl Engine {
                 };
                 if awaited {
                     self.on_answer(peer, code);
+                } else if self.asked == Asked::Observed && code.class() == 2 {
+                    self.on_notified(peer, token);
                 }
             }
             _ if code == signal::SignalCode::Ping.code() => {
@@ -327,10 +345,7 @@ impl Engine {
         self.tally.last = Instant::now();
         let state = &mut self.peers[peer as usize];
         state.stage = Stage::Idle;
-        let nanos = now.saturating_sub(state.due).clamp(1, LATENCY_NANOS_MAX);
-        // Within the bounds of the histogram, so it is always taken.
-        let _ = self.tally.latencies.record(nanos);
-        self.tally.done();
+        self.tally.done_since(now.saturating_sub(state.due));
         if let Job::Request { until, window, schedule } = self.job {
             self.ready.push(peer);
             if schedule.is_none() && now < until && self.tally.busy < window {

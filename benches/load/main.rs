@@ -4,7 +4,8 @@
 //! ```text
 //! stdin ─► engine: commands, sockets, timers ─► jobs: who connects, who asks, when a job is over
 //!                     ├─► peer: one connection ─► benches::client: its TLS
-//!                     └─► changes: devices that tell changes, and wait for them at a receiver of events
+//!                     ├─► changes: devices that tell changes, and wait for them at a receiver of events
+//!                     └─► observing: one device that tells changes to all the others
 //! ```
 //!
 //! It has to be cheaper than what it measures: after the handshake a connection is keys and counters,
@@ -13,6 +14,7 @@
 mod changes;
 mod engine;
 mod jobs;
+mod observing;
 mod peer;
 
 use std::io::BufRead;
@@ -63,6 +65,9 @@ struct Arguments {
     /// Devices in the server's store.
     #[arg(long, default_value_t = 0)]
     devices: u32,
+    /// How many of them one user has.
+    #[arg(long, default_value_t = 10)]
+    devices_per_user: u32,
     /// Where the receiver of events is to listen: devices tell changes instead of asking.
     #[arg(long)]
     receiver: Option<SocketAddr>,

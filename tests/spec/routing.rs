@@ -452,9 +452,10 @@ fn put_and_delete_are_passed_on() {
 }
 
 /// Device reference 1.3, rule 16: devices hold the second of two messages back until the first one is
-/// acknowledged, so what is not answered at once is acknowledged at once.
+/// acknowledged, so what is not answered at once is to be acknowledged without an answer: some
+/// milliseconds later, by `gateway::io::acks`, if there is none until then.
 #[test]
-fn what_is_not_answered_at_once_is_acknowledged_at_once() {
+fn what_is_not_answered_at_once_is_acknowledged_by_itself() {
     let world = World::new();
     let user = world.user();
     let (device, client) = (user.signed_in_device(), user.signed_in_client());

@@ -4,8 +4,9 @@
 //! Most devices never send blocks and say so by sending no CSM (device reference 1.3, rule 1): nothing
 //! is kept for them.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 
+use hashbrown::HashMap;
 use shared::coap::block::{self, Assembly};
 use shared::coap::{Block, CoapOption, Message, Response, ResponseType, Token};
 
@@ -13,6 +14,10 @@ use super::{Added, parse, rewrite, room};
 use crate::connection::PeerCapabilities;
 use crate::connection::exchanges::ExchangeKey;
 use crate::limits::TRANSFER_BYTES_MAX;
+
+/// Memory of requests that is kept for later ones; what is larger is freed.
+const SPARE_FRAMES_MAX: usize = 256;
+const SPARE_FRAME_BYTES_MAX: usize = 1024;
 
 /// A request to a device.
 struct Request {
@@ -51,36 +56,39 @@ pub enum Step {
     Bad,
 }
 
-/// All of them, by exchange.
+/// All of them, by exchange. Nothing is allocated for a request that is not cut, once there were as
+/// many at a time.
 #[derive(Default)]
 pub struct Asked {
-    requests: BTreeMap<u32, Request>,
+    requests: HashMap<u32, Request>,
     bytes: usize,
+    /// Memory for frames.
+    spare: Vec<Vec<u8>>,
 }
 
 impl Asked {
-    /// Keeps a request. Returns what goes out first: all of it, or its first block; nothing when it
-    /// is larger than the device takes.
+    /// Keeps the request that `write` appends. Returns what goes out first: all of it, or its first
+    /// block.
+    ///
+    /// # Errors
+    /// The length of the request, when it is larger than the device takes.
     pub fn begin(
         &mut self,
         key: ExchangeKey,
-        frame: Vec<u8>,
         capabilities: PeerCapabilities,
         limit: usize,
-    ) -> Option<Vec<u8>> {
-        let (first, sending) = if frame.len() <= limit {
-            (frame.clone(), None)
-        } else if capabilities.block_wise_transfer {
-            let message = parse(&frame)?;
-            let bare = rewrite(&message, message.token, |_| true, &[], &[]);
-            let szx = block::fitting_szx(capabilities.szx_max(), room(&bare, limit))?;
-            let mut sending = Sending { sent: 0, szx, limit };
-            (sending.next(&message)?, Some(sending))
-        } else {
-            return None;
-        };
-        self.insert(key, Request { frame, sending, answer: None, rest: None });
-        Some(first)
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<Cow<'_, [u8]>, usize> {
+        let mut frame = self.spare.pop().unwrap_or_default();
+        write(&mut frame);
+        if frame.len() <= limit {
+            let request = Request { frame, sending: None, answer: None, rest: None };
+            return Ok(Cow::Borrowed(&self.insert(key, request).frame));
+        }
+        let bytes = frame.len();
+        let (first, sending) = begin_blocks(&frame, capabilities, limit).ok_or(bytes)?;
+        self.insert(key, Request { frame, sending: Some(sending), answer: None, rest: None });
+        Ok(Cow::Owned(first))
     }
 
     /// Keeps the request for the rest of a notification whose first block has come, and returns what
@@ -118,17 +126,21 @@ impl Asked {
 
     /// A device responds to a request that is kept.
     pub fn step(&mut self, key: ExchangeKey, response: &Response<'_>, limit: usize) -> Step {
-        let Some(mut request) = self.remove(key) else { return Step::Pass };
-        let limit = limit.min(TRANSFER_BYTES_MAX.saturating_sub(self.bytes));
-        let step = request.step(response, limit);
-        self.insert(key, request);
+        let Some(request) = self.requests.get_mut(&key.index()) else { return Step::Pass };
+        let others = self.bytes - request.bytes();
+        let step = request.step(response, limit.min(TRANSFER_BYTES_MAX.saturating_sub(others)));
+        self.bytes = others + request.bytes();
         step
     }
 
     /// A request is over.
     pub fn forget(&mut self, key: ExchangeKey) {
-        if !self.requests.is_empty() {
-            self.remove(key);
+        let Some(request) = self.requests.remove(&key.index()) else { return };
+        self.bytes -= request.bytes();
+        let mut frame = request.frame;
+        if frame.capacity() <= SPARE_FRAME_BYTES_MAX && self.spare.len() < SPARE_FRAMES_MAX {
+            frame.clear();
+            self.spare.push(frame);
         }
     }
 
@@ -137,16 +149,26 @@ impl Asked {
         (self.requests.len(), self.bytes)
     }
 
-    fn insert(&mut self, key: ExchangeKey, request: Request) {
+    fn insert(&mut self, key: ExchangeKey, request: Request) -> &Request {
         self.bytes += request.bytes();
-        self.requests.insert(key.index(), request);
+        self.requests.entry(key.index()).insert(request).into_mut()
     }
+}
 
-    fn remove(&mut self, key: ExchangeKey) -> Option<Request> {
-        let request = self.requests.remove(&key.index())?;
-        self.bytes -= request.bytes();
-        Some(request)
+/// The first block of a request that is larger than the device takes, if it takes blocks.
+fn begin_blocks(
+    frame: &[u8],
+    capabilities: PeerCapabilities,
+    limit: usize,
+) -> Option<(Vec<u8>, Sending)> {
+    if !capabilities.block_wise_transfer {
+        return None;
     }
+    let message = parse(frame)?;
+    let bare = rewrite(&message, message.token, |_| true, &[], &[]);
+    let szx = block::fitting_szx(capabilities.szx_max(), room(&bare, limit))?;
+    let mut sending = Sending { sent: 0, szx, limit };
+    Some((sending.next(&message)?, sending))
 }
 
 impl Request {

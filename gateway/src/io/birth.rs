@@ -21,6 +21,7 @@ use shared::ids::ShardId;
 use shared::placement::{PartitionId, Placement};
 use shared::ring::{DeviceRing, Doorbell, listen};
 
+use super::acks::Acknowledgements;
 use super::channels::Channels;
 use super::clock::Clock;
 use super::control::{News, ToControl};
@@ -256,6 +257,7 @@ fn come_up(birth: Birth) -> Result<Option<Rc<RefCell<Driver>>>, StartError> {
         news,
         to_control,
         commands: Vec::new(),
+        acks: Acknowledgements::default(),
         heap: Heap::default(),
         turns: Turns::default(),
         stop_by: None,

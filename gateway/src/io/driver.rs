@@ -26,6 +26,7 @@ use shared::ids::ShardId;
 use shared::ring::DeviceRing;
 use shared::time::{Instant, Now};
 
+use super::acks::Acknowledgements;
 use super::channels::{Channels, Lost};
 use super::clock::Clock;
 use super::control::{News, Notice, ToControl};
@@ -60,6 +61,8 @@ pub struct Driver {
     pub(super) to_control: ToControl,
     /// Memory for the commands of one turn.
     pub(super) commands: Vec<(ChannelId, CommandEnvelope)>,
+    /// Peers that are to be told that their bytes have come.
+    pub(super) acks: Acknowledgements,
     /// What handshakes leave behind in it.
     pub(super) heap: Heap,
     /// How long turns take, and how long it is from one to the next.
@@ -126,6 +129,7 @@ impl Driver {
         self.take_commands();
         self.take_deadlines();
         self.carry_out();
+        self.acknowledge_overdue();
         for lost in self.channels.flush() {
             self.lose_channel(lost);
         }
@@ -148,7 +152,7 @@ impl Driver {
 
     /// How long nothing is due; none if nothing ever is.
     fn until_deadline(&self) -> Option<Duration> {
-        let deadlines = [self.shard.poll_timeout(), self.heap.due(), self.stop_by];
+        let deadlines = [self.shard.poll_timeout(), self.acks.due(), self.heap.due(), self.stop_by];
         let deadline = deadlines.into_iter().flatten().min()?;
         Some(deadline.since(self.clock.now().instant))
     }
@@ -217,12 +221,22 @@ impl Driver {
         self.heap.tidy(now.instant);
     }
 
+    /// Tells peers that their bytes have come to whom nothing has been sent in time, not even now.
+    fn acknowledge_overdue(&mut self) {
+        let now = self.clock.now().instant;
+        while let Some(connection) = self.acks.next_due(now) {
+            self.acknowledge(connection);
+        }
+    }
+
     /// Does what the core wants done.
     pub(super) fn carry_out(&mut self) {
         while let Some(output) = self.shard.poll_output() {
             match output {
                 Output::Receive { connection, how } => self.receive(connection, how),
-                Output::Acknowledge { connection } => self.acknowledge(connection),
+                Output::Acknowledge { connection } => {
+                    self.acks.wait(connection, self.clock.now().instant);
+                }
                 Output::Send { connection, bytes, range } => self.send(connection, bytes, range),
                 Output::Close { connection, how } => self.close(connection, how),
                 Output::Move { connection, to, state } => {

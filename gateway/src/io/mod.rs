@@ -10,6 +10,7 @@
 //! Reading order: [`start`] with `birth` and `files` for how it comes up, [`driver`] for the loop of a
 //! shard, `sockets`, [`handover`] and [`mail`] for connections, [`channels`] and [`control`] for `api`, [`store`].
 
+pub mod acks;
 mod birth;
 pub mod channels;
 pub mod clock;

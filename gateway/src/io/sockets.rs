@@ -80,12 +80,14 @@ impl Driver {
         }
     }
 
+    /// Tells a peer that its bytes have come.
     pub(super) fn acknowledge(&mut self, connection: ConnectionId) {
         // Before Linux 6.7 devices have to be patient.
         let _ = self.ring.quick_ack(socket(connection));
     }
 
     pub(super) fn send(&mut self, connection: ConnectionId, bytes: Vec<u8>, range: Range<usize>) {
+        self.acks.sent(connection);
         if let Err(refused) = self.ring.send_part(socket(connection), bytes, range) {
             let bytes = refused.bytes;
             let now = self.clock.now();

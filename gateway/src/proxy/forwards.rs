@@ -158,12 +158,9 @@ impl Router {
         let Some(peer) = self.wire.connections.get(connection) else { return Ok(()) };
         let capabilities = peer.capabilities;
         let limit = self.wire.message_bytes_max(connection);
-        let mut frame = Vec::new();
-        write(&mut frame);
-        let bytes = frame.len();
-        match self.asked.begin(key, frame, capabilities, limit) {
-            Some(first) => self.wire.write_bounded(connection, |out| out.extend_from_slice(&first)),
-            None => Err(TooLarge { bytes, limit }),
+        match self.asked.begin(key, capabilities, limit, write) {
+            Ok(first) => self.wire.write_bounded(connection, |out| out.extend_from_slice(&first)),
+            Err(bytes) => Err(TooLarge { bytes, limit }),
         }
     }
 

@@ -132,9 +132,9 @@ pub enum Output {
         /// One buffer, or one after the other.
         how: Receive,
     },
-    /// Tell the peer at once that its bytes have come. Real devices hold back the second of two
-    /// messages until then, and the system would wait some 40 ms for an answer to send it with
-    /// (device reference 1.3, rule 16).
+    /// Tell the peer soon that its bytes have come, unless something is sent to it first. Real devices
+    /// hold back the second of two messages until then, and the system would wait some 40 ms for an
+    /// answer to send it with (device reference 1.3, rule 16).
     Acknowledge {
         /// Where.
         connection: ConnectionId,
