@@ -1,12 +1,13 @@
 //! Operators: who register partner clouds and users, from the command line or over HTTPS.
 //!
-//! [`clients`] and [`users`] do it, through the shard of partition 0; [`http`] and [`command`] are the
-//! two ways in. The HTTPS paths take a token of the credentials file with the operator's right, never
+//! [`clients`] and [`users`] do it, through the shard of partition 0; [`subscriptions`] shows how events
+//! get on, on all shards; [`http`] and [`command`] are the two ways in. The HTTPS paths take a token of the credentials file with the operator's right, never
 //! one of the authorization server (cloud reference 9.5).
 
 pub mod clients;
 pub mod command;
 pub mod http;
+pub mod subscriptions;
 pub mod users;
 
 pub use http::routes;

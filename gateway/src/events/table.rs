@@ -1,8 +1,10 @@
 //! The subscriptions of a shard's users, found by what they are about.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use shared::channel::events::Target;
+use shared::channel::message::Reply;
 use shared::ids::{DeviceId, GrantId, Href, SubscriptionId, UserId};
 
 use super::subscription::Subscription;
@@ -27,6 +29,12 @@ pub struct Subscriptions {
     by_grant: BTreeSet<(GrantId, SubscriptionId)>,
     watches: BTreeMap<DeviceId, Vec<Watch>>,
 }
+
+/// Subscriptions in a page. With the longest texts that they may have it is a message.
+const PAGE_MAX: usize = 64;
+
+/// Subscriptions that are looked at for a page: a turn ends.
+const PAGE_LOOKED_AT_MAX: usize = 4096;
 
 const FIRST: SubscriptionId = SubscriptionId::from_bytes([0; 16]);
 const LAST: SubscriptionId = SubscriptionId::from_bytes([0xff; 16]);
@@ -123,6 +131,24 @@ impl Subscriptions {
     /// All, in the order of their ids.
     pub fn iter(&self) -> impl Iterator<Item = &Subscription> {
         self.by_id.values().map(|subscription| &**subscription)
+    }
+
+    /// A page of those of a client, or of all, as [`Reply::Subscriptions`].
+    pub fn page(&self, after: Option<SubscriptionId>, client: Option<&str>) -> Reply {
+        let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut behind = self.by_id.range((begin, Bound::Unbounded));
+        let (mut subscriptions, mut next) = (Vec::new(), None);
+        for (&id, found) in behind.by_ref().take(PAGE_LOOKED_AT_MAX) {
+            next = Some(id);
+            if client.is_none_or(|client| client == found.asked.client) {
+                subscriptions.push(found.view());
+            }
+            if subscriptions.len() == PAGE_MAX {
+                break;
+            }
+        }
+        let next = next.filter(|_| behind.next().is_some());
+        Reply::Subscriptions { subscriptions, next }
     }
 
     /// How many there are.

@@ -36,6 +36,13 @@ impl Shard {
             (Command::Events(EventsCommand::EndClient { client }), Subject::Partition(_)) => {
                 return self.end_client(to, &client);
             }
+            (
+                Command::Events(EventsCommand::ListSubscriptions { after, client }),
+                Subject::Partition(_),
+            ) => {
+                let page = self.events.subscriptions.page(after, client.as_deref());
+                return self.answer(to, page);
+            }
             (Command::Authorization(command), subject) => {
                 return self.on_authorization_command(to, subject, command);
             }

@@ -169,6 +169,7 @@ impl Shard {
             u32::from_be_bytes(bytes)
         };
         let (epoch, serial) = (number(), number());
+        let pacing = Pacing::new(limits.subscriptions_per_sec_max, now.instant);
         let router = Router {
             wire: Wire::new(&limits, now.instant),
             exchanges: Exchanges::new(serial, now.instant),
@@ -203,7 +204,7 @@ impl Shard {
             expiries: Expiries::default(),
             departures: Departures::default(),
             link_observers: LinkObservers::default(),
-            pacing: Pacing::new(now.instant),
+            pacing,
             repairs: Agenda::default(),
             deadlines: Deadlines::new(now.instant),
             handshakes: VecDeque::new(),

@@ -44,7 +44,9 @@ impl Shard {
                 self.router.reply(caller.channel, caller.request, Reply::Done);
                 Ok(())
             }
-            EventsCommand::Deliver | EventsCommand::EndClient { .. } => Err(Failure::WrongShard),
+            EventsCommand::Deliver
+            | EventsCommand::EndClient { .. }
+            | EventsCommand::ListSubscriptions { .. } => Err(Failure::WrongShard),
         };
         if let Err(failure) = outcome {
             self.fail(caller, failure);
@@ -80,6 +82,7 @@ impl Shard {
         {
             return Err(Failure::TooManySubscriptions);
         }
+        self.pace_subscriber(caller.user, &asked.client)?;
         self.check_commits().map_err(|_| Failure::Overloaded)?;
         let mut random = [0; 16];
         self.random.fill(&mut random);

@@ -7,14 +7,14 @@
 use super::authorization::{
     AuthorizationCommand, ClientRecord, Granted, LoginRecord, RegistryCommand, SigningKey,
 };
-use super::events::{Delivery, EventsCommand};
+use super::events::{Delivery, EventsCommand, SubscriptionView};
 use crate::ids::{DeviceId, GrantId, SubscriptionId, UserId};
 use crate::ocf::device::Status;
 use crate::placement::PartitionId;
 use crate::secret::Secret;
 
 /// Version of this module: both sides must agree, it is the first thing the introduction checks.
-pub const PROTOCOL_VERSION: u32 = 4;
+pub const PROTOCOL_VERSION: u32 = 5;
 
 /// Largest message in a ring, in bytes. Longer lists are paged.
 pub const MESSAGE_BYTES_MAX: usize = 512 * 1024;
@@ -174,6 +174,13 @@ pub enum Reply {
     SigningKeys(Vec<SigningKey>),
     /// A subscription exists.
     Subscribed(SubscriptionId),
+    /// Some subscriptions.
+    Subscriptions {
+        /// In the order of their ids.
+        subscriptions: Vec<SubscriptionView>,
+        /// Where to go on, if there may be more: behind this id, which need not be among them.
+        next: Option<SubscriptionId>,
+    },
     /// A notification to be delivered: the only one that answers no command.
     Delivery(Box<Delivery>),
     /// Done, and durable.
@@ -284,6 +291,8 @@ pub enum Failure {
     NoSuchSubscription,
     /// The user, or the device, has as many subscriptions as may be.
     TooManySubscriptions,
+    /// The client subscribes more often than it may.
+    SubscribesTooOften,
     /// The device belongs to somebody else.
     OwnedByAnother,
     /// A bound was reached: devices or tokens of the user, requests under way.
