@@ -223,11 +223,10 @@ impl Ordeal {
         let end = Instant::now() + SETTLED_WITHIN;
         let (mut before, mut changed) = (None, Instant::now());
         loop {
-            let now = Some((receiver.count(), waiting(cloud)));
-            if now != before {
-                (before, changed) = (now, Instant::now());
+            let (count, waiting) = (receiver.count(), waiting(cloud));
+            if before != Some((count, waiting)) {
+                (before, changed) = (Some((count, waiting)), Instant::now());
             }
-            let (_, waiting) = now.unwrap_or_default();
             match changed.elapsed() {
                 quiet if waiting == 0 && quiet > QUIET => break,
                 stalled => assert!(stalled < STALLED, "{waiting} events wait, and none comes"),
@@ -256,6 +255,9 @@ fn compare(
     of_devices: &str,
     resources: &[(String, String)],
 ) -> usize {
+    for (id, account) in &ledger.accounts {
+        assert_eq!(account.count("subscription_cancelled"), 0, "{id} has ended");
+    }
     let (rest, token) = (cloud.rest(), cloud.token());
     let online = ledger.accounts[of_devices].online().unwrap();
     let all = cloud.devices();

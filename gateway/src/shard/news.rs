@@ -106,7 +106,7 @@ impl Shard {
     }
 
     /// Adds devices to the notification of the same type that waits last, if nobody may have seen it
-    /// (cloud reference 5.12).
+    /// (cloud reference 5.12). The first one is about to be handed out, and not held up.
     fn merge(
         &mut self,
         news: &mut News,
@@ -115,7 +115,7 @@ impl Shard {
         devices: &[DeviceId],
     ) -> bool {
         let Some(subscription) = self.events.subscriptions.get_mut(id) else { return false };
-        if subscription.stage != Stage::Active {
+        if subscription.stage != Stage::Active || subscription.outbox.len() < 2 {
             return false;
         }
         let Some(last) = subscription.outbox.replaceable(event_type) else { return false };

@@ -116,7 +116,6 @@ impl Shard {
                 continue;
             }
             if self.events.telling.contains_key(&user) {
-                self.events.untold.extend(untold.contains(&known).then_some(known));
                 self.events.told_next.insert(known);
                 continue;
             }
@@ -131,6 +130,9 @@ impl Shard {
                 None => changes.push((user, online, vec![device])),
             }
         }
+        // Those who are told of next are so in any case.
+        let next = untold.iter().filter(|known| self.events.told_next.contains(known));
+        self.events.untold.extend(next);
         for (user, online, devices) in changes {
             for some in devices.chunks(NOTIFICATION_ENTRIES_MAX) {
                 self.tell_status(user, some.to_vec(), online);
