@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::channel::authorization::{AuthorizationCommand, RegistryCommand};
-use shared::channel::events::EventsCommand;
+use shared::channel::events::{EventsCommand, SubscriptionView};
 use shared::channel::message::{Command, Failure, Reply, Subject};
-use shared::ids::{GrantId, UserId};
+use shared::ids::{GrantId, SubscriptionId, UserId};
 use shared::placement::PartitionId;
 use tokio::sync::Semaphore;
 
@@ -92,6 +92,9 @@ impl App {
     }
 }
 
+/// Subscriptions of a shard, and where to go on.
+pub type SubscriptionsPage = (Vec<SubscriptionView>, Option<SubscriptionId>);
+
 /// Why the authorization server does not get what it asks a shard for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unfulfilled {
@@ -149,6 +152,25 @@ impl App {
             }
         }
         Ok(())
+    }
+
+    /// Asks every shard for its subscriptions behind this one, or for those of a client among them;
+    /// each says where to go on, if there may be more.
+    pub async fn list_subscriptions(
+        &self,
+        after: Option<SubscriptionId>,
+        client: Option<&str>,
+    ) -> Result<Vec<SubscriptionsPage>, Unfulfilled> {
+        let client = client.map(str::to_owned);
+        let command = Command::Events(EventsCommand::ListSubscriptions { after, client });
+        let replies = self.shards.ask_all(&command, millis(self.timeouts.store_ms)).await;
+        let replies = replies.map_err(Unfulfilled::Unanswered)?.into_iter();
+        let pages = replies.map(|reply| match reply {
+            Reply::Subscriptions { subscriptions, next } => Ok((subscriptions, next)),
+            Reply::Failed(failure) => Err(Unfulfilled::Failed(failure)),
+            _ => Err(Unfulfilled::Nonsense),
+        });
+        pages.collect()
     }
 
     async fn ask_about(&self, subject: Subject, command: Command) -> Result<Reply, Unfulfilled> {

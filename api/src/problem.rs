@@ -158,6 +158,11 @@ impl Problem {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "there are too many subscriptions")
                     .retry_after(OFFLINE_RETRY_SECS)
             }
+            Failure::SubscribesTooOften => Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too many subscriptions were asked for in a second",
+            )
+            .retry_after(BUSY_RETRY_SECS),
             Failure::OwnedByAnother => {
                 Self::new(StatusCode::CONFLICT, "the device belongs to somebody else")
             }

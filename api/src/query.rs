@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use shared::channel::message::Content;
+use shared::ids::SubscriptionId;
 
 use crate::problem::Problem;
 
@@ -25,6 +26,27 @@ pub fn interface(query: Option<&str>) -> Result<Option<String>, Problem> {
             Err(Problem::bad_request("`if` names an interface"))
         }
         name => Ok(name.map(Cow::into_owned)),
+    }
+}
+
+/// A subscription that is named.
+pub fn subscription(query: Option<&str>, name: &str) -> Result<Option<SubscriptionId>, Problem> {
+    let named = single(query, name)?.map(|id| id.parse());
+    let unreadable = |_| Problem::bad_request(format!("`{name}` is the id of a subscription"));
+    named.transpose().map_err(unreadable)
+}
+
+/// A text of at most so many bytes.
+pub fn text<'q>(
+    query: Option<&'q str>,
+    name: &str,
+    bytes_max: usize,
+) -> Result<Option<Cow<'q, str>>, Problem> {
+    match single(query, name)? {
+        Some(text) if text.len() > bytes_max => {
+            Err(Problem::bad_request(format!("`{name}` has at most {bytes_max} bytes")))
+        }
+        text => Ok(text),
     }
 }
 

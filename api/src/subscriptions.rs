@@ -59,7 +59,13 @@ pub async fn subscribe(asked: Asked, target: Target, body: Body) -> Result<Respo
     })?;
     let types = event_types(&request.event_types, &target)?;
     check_secret(&request.signing_secret, asked.app.webhooks.strict_secrets)?;
-    let url = asked.app.webhooks.rules.check(&request.events_url).await.map_err(|fault| {
+    let (app, name) = (&asked.app, asked.caller.client());
+    let client = app.oauth.clients.registered(app, name).await.map_err(|unfulfilled| {
+        tracing::warn!(client = name, ?unfulfilled, "a client cannot be looked up");
+        Problem::unavailable("the client cannot be looked up")
+    })?;
+    let hosts = client.as_ref().map_or(&[][..], |client| &client.events_hosts);
+    let url = app.webhooks.rules.check(&request.events_url, hosts).await.map_err(|fault| {
         tracing::info!(client = asked.caller.client(), %fault, "eventsUrl refused");
         Problem::bad_request("the eventsUrl is not one that events are sent to")
     })?;

@@ -15,6 +15,7 @@ pub(crate) fn client() -> ClientRecord {
         scopes: Scopes::default(),
         introspects: false,
         authorities: String::new(),
+        events_hosts: Vec::new(),
         enabled: true,
         created: 0,
     }

@@ -59,6 +59,9 @@ pub const REDIRECT_URI_BYTES_MAX: usize = 2048;
 /// Entries of one notification (cloud reference 5.5).
 pub const NOTIFICATION_ENTRIES_MAX: usize = 1000;
 
+/// Entries of a notification that is written again because there are more: each time all of it is.
+pub const MERGED_ENTRIES_MAX: usize = 250;
+
 /// Bytes of one notification, well below a message of the shard channel.
 pub const NOTIFICATION_BYTES_MAX: usize = 256 * 1024;
 

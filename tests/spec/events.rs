@@ -4,11 +4,15 @@
 use std::time::Duration;
 
 use gateway::store::Table;
-use shared::channel::events::{EventBody, EventType, Outcome, Target};
-use shared::channel::message::{Command, Failure, Reply};
+use shared::channel::events::{
+    Deliveries, EventBody, EventType, EventsCommand, NewSubscription, Outcome, SubscriptionState,
+    SubscriptionView, Target, Trouble,
+};
+use shared::channel::message::{Command, Failure, Reply, Subject};
 use shared::coap::ResponseType::ServiceUnavailable;
-use shared::ids::DeviceId;
-use tests::{Disk, Peer, Subscriber, User, World, content, told};
+use shared::ids::{DeviceId, SubscriptionId, UserId};
+use shared::placement::PartitionId;
+use tests::{Disk, FAILED, Peer, REFUSED, Subscriber, UNAVAILABLE, User, World, content, told};
 
 use EventType::{
     DevicesOffline, DevicesOnline, DevicesRegistered, DevicesUnregistered, ResourceContentChanged,
@@ -277,12 +281,12 @@ fn a_failure_is_tried_again_later_and_order_is_kept() {
     let user = world.user();
     let subscriber = user.subscribed(Target::Devices, &[DevicesRegistered, DevicesOnline]);
     let first = subscriber.next();
-    subscriber.report(&first, Outcome::Failed { retry_after_secs: None });
+    subscriber.report(&first, FAILED);
     user.signed_in_device();
     subscriber.expect_silence();
     world.advance(Duration::from_millis(1300));
     assert_eq!(subscriber.next(), first);
-    subscriber.report(&first, Outcome::Failed { retry_after_secs: Some(30) });
+    subscriber.report(&first, Outcome::Failed { why: UNAVAILABLE, retry_after_secs: Some(30) });
     world.advance_secs(29);
     subscriber.expect_silence();
     world.advance_secs(2);
@@ -302,7 +306,7 @@ fn a_refusal_is_not_repeated_and_ten_in_a_row_end_the_subscription() {
     for number in 0..4 {
         let delivery = subscriber.next();
         assert_eq!(delivery.number, number);
-        subscriber.report(&delivery, Outcome::Refused);
+        subscriber.report(&delivery, REFUSED);
     }
     for _ in 0..6 {
         user.signed_in_device();
@@ -311,7 +315,7 @@ fn a_refusal_is_not_repeated_and_ten_in_a_row_end_the_subscription() {
     subscriber.report(&delivery, Outcome::Accepted);
     for _ in 0..10 {
         let delivery = subscriber.next();
-        subscriber.report(&delivery, Outcome::Refused);
+        subscriber.report(&delivery, REFUSED);
     }
     let last = subscriber.accept_all();
     assert_eq!(told(&last), [(15, SubscriptionCancelled)]);
@@ -362,7 +366,7 @@ fn the_last_word_to_somebody_who_went_away_is_tried_three_times() {
     for attempt in 0..3 {
         let last = subscriber.next();
         assert_eq!((attempt, last.number), (attempt, 1));
-        subscriber.report(&last, Outcome::Failed { retry_after_secs: None });
+        subscriber.report(&last, FAILED);
         world.advance_secs(10);
     }
     subscriber.expect_silence();
@@ -438,13 +442,59 @@ fn with_its_device_or_resource_a_subscription_ends_after_what_it_was_to_be_told(
 fn an_outbox_that_is_full_is_the_end_and_the_subscriber_is_told() {
     let world = World::with(|setup| setup.limits.outbox_events_max = 5);
     let user = world.user();
-    let subscriber = user.subscribed(Target::Devices, &[DevicesOnline, DevicesOffline]);
+    let subscriber = user.subscribed(Target::Devices, &[DevicesRegistered, DevicesOnline]);
     subscriber.accept_all();
     for _ in 0..8 {
         user.signed_in_device();
     }
     let all = subscriber.accept_all();
-    assert_eq!(told(&all), [(2, DevicesOnline), (3, SubscriptionCancelled)]);
+    assert_eq!(told(&all), [(2, DevicesRegistered), (3, SubscriptionCancelled)]);
+}
+
+/// Cloud reference 5.12: neighbours of the same type are merged as long as nobody may have seen them.
+#[test]
+fn devices_that_come_while_a_receiver_is_slow_are_told_of_together() {
+    let world = World::with(|setup| setup.limits.outbox_events_max = 5);
+    let user = world.user();
+    let subscriber = user.subscribed(Target::Devices, &[DevicesOnline, DevicesOffline]);
+    subscriber.accept_all();
+    let peers: Vec<_> = (0..30).map(|_| user.signed_in_device()).collect();
+    let mut ids: Vec<_> = peers.iter().map(|peer| peer.id).collect();
+    // The second is the first that was not handed out; the first may have been seen.
+    let seen = subscriber.next();
+    assert_eq!((seen.number, devices(&seen.event.body)), (2, vec![ids[0]]));
+    world.restart();
+    world.settle();
+    world.deliver_all();
+    assert_eq!(subscriber.next(), seen, "what may have been seen stays what it is");
+    subscriber.report(&seen, Outcome::Accepted);
+    let all = subscriber.accept_all();
+    assert_eq!(told(&all), [(3, DevicesOnline), (4, DevicesOffline)]);
+    assert_eq!(devices(&all[0].2), ids[1..], "all of them, in one");
+    let mut gone = devices(&all[1].2);
+    gone.sort_unstable();
+    ids.sort_unstable();
+    assert_eq!(gone, ids, "and after a restart nobody is there");
+}
+
+/// A thousand devices that come back are not a thousand events.
+#[test]
+fn devices_that_come_while_the_store_writes_are_told_of_together() {
+    let world = World::new();
+    let user = world.user();
+    let subscriber = user.subscribed(Target::Devices, &[DevicesOnline, DevicesOffline]);
+    subscriber.accept_all();
+    let peers: Vec<_> = (0..10).map(|_| user.signed_in_device()).collect();
+    subscriber.accept_all();
+    world.disk(Disk::Takes(Duration::from_millis(500)));
+    for peer in &peers {
+        peer.lose();
+        world.advance(Duration::from_millis(10));
+    }
+    world.advance_secs(5);
+    let all = subscriber.accept_all();
+    let counts: Vec<_> = all.iter().map(|(_, _, body)| devices(body).len()).collect();
+    assert_eq!(counts, [1, 9]);
 }
 
 /// The end is in the commit of what was too much: whatever is stored of what follows, no subscription
@@ -509,6 +559,110 @@ fn there_are_only_so_many_subscriptions() {
     assert_eq!(ask(Target::Devices, DevicesOnline), too_many);
 }
 
+/// Cloud reference 9.2, rule 10.
+#[test]
+fn a_client_makes_only_so_many_subscriptions_a_second() {
+    let world = World::new();
+    let (user, other) = (world.user(), world.user());
+    let ask = |user: &User, client: &str| {
+        let wish = user.wish(Target::Devices, &[DevicesOnline]);
+        user.ask_to_subscribe(None, NewSubscription { client: client.into(), ..wish })
+    };
+    let too_often = Reply::Failed(Failure::SubscribesTooOften);
+    for _ in 0..20 {
+        assert!(matches!(ask(&user, "partner"), Reply::Subscribed(_)));
+    }
+    assert_eq!(ask(&user, "partner"), too_often);
+    assert!(matches!(ask(&user, "another"), Reply::Subscribed(_)));
+    assert!(matches!(ask(&other, "partner"), Reply::Subscribed(_)));
+    world.advance(Duration::from_millis(60));
+    assert!(matches!(ask(&user, "partner"), Reply::Subscribed(_)));
+    assert_eq!(ask(&user, "partner"), too_often);
+}
+
+fn page(world: &World, after: Option<SubscriptionId>, client: Option<&str>) -> Page {
+    let client = client.map(str::to_owned);
+    let command = Command::Events(EventsCommand::ListSubscriptions { after, client });
+    let subject = Subject::Partition(PartitionId::of_user(UserId::from_bytes([0; 16])));
+    let Reply::Subscriptions { subscriptions, next } = world.command_about(subject, command) else {
+        panic!("no list");
+    };
+    (subscriptions, next)
+}
+
+type Page = (Vec<SubscriptionView>, Option<SubscriptionId>);
+
+#[test]
+fn operators_see_how_deliveries_go() {
+    let world = World::new();
+    let user = world.user();
+    let subscriber = user.subscribed(Target::Devices, &[DevicesRegistered, DevicesOnline]);
+    let seen = || {
+        let (mut all, next) = page(&world, None, None);
+        assert_eq!((all.len(), next), (1, None));
+        all.remove(0)
+    };
+    let first = seen();
+    assert_eq!((first.id, first.user, &*first.client), (subscriber.id, user.id, "partner"));
+    assert_eq!((&*first.receiver, first.waiting), ("https://partner.example", 2));
+    assert_eq!((first.next_number, first.deliveries), (0, Deliveries::default()));
+    let delivery = subscriber.next();
+    subscriber.report(&delivery, FAILED);
+    let failing = seen();
+    let now = failing.deliveries.failing_since.unwrap();
+    let expected = Deliveries {
+        failed: 1,
+        last_trouble: Some((UNAVAILABLE, now)),
+        failing_since: Some(now),
+        ..Deliveries::default()
+    };
+    assert_eq!((failing.deliveries, failing.waiting), (expected, 2));
+    world.advance_secs(2);
+    let delivery = subscriber.next();
+    subscriber.report(&delivery, Outcome::Accepted);
+    let delivery = subscriber.next();
+    subscriber.report(&delivery, REFUSED);
+    let last = seen();
+    assert_eq!((last.waiting, last.next_number), (0, 2));
+    assert_eq!((last.deliveries.delivered, last.deliveries.refused), (1, 1));
+    assert_eq!(last.deliveries.failing_since, None);
+    assert!(last.deliveries.last_delivered > Some(now));
+    assert_eq!(last.deliveries.last_trouble.unwrap().0, Trouble::Status(400));
+    assert_eq!(subscriber.unsubscribe(), Reply::Done);
+    assert_eq!((seen().state, seen().waiting), (SubscriptionState::Ending, 1));
+}
+
+#[test]
+fn operators_see_all_subscriptions_in_pages() {
+    let world = World::with(|setup| setup.limits.subscriptions_per_sec_max = 1000);
+    let user = world.user();
+    let mut ids: Vec<_> = (0..150)
+        .map(|number| {
+            let wish = user.wish(Target::Devices, &[DevicesOnline]);
+            let client = if number % 50 == 0 { "rare" } else { "partner" };
+            let wish = NewSubscription { client: client.into(), ..wish };
+            let Reply::Subscribed(id) = user.ask_to_subscribe(None, wish) else {
+                panic!("not subscribed");
+            };
+            id
+        })
+        .collect();
+    ids.sort_unstable();
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let (some, next) = page(&world, after, None);
+        assert!(some.len() <= 64);
+        found.extend(some.into_iter().map(|view| view.id));
+        after = next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(found, ids);
+    let (rare, next) = page(&world, None, Some("rare"));
+    assert_eq!((rare.len(), next), (3, None));
+}
+
 /// An event is in the commit of the change that it tells of.
 #[test]
 fn nothing_is_told_that_is_not_durable() {
@@ -545,7 +699,7 @@ fn a_subscription_that_meets_a_change_on_its_way_misses_nothing_and_hears_nothin
     device.send(device.sign_up_request(&token));
     world.advance_secs(1);
     let wish = user.wish(Target::Devices, &[DevicesRegistered]);
-    let command = Command::Events(shared::channel::events::EventsCommand::Subscribe(wish));
+    let command = Command::Events(EventsCommand::Subscribe(wish));
     let request = world.send_command(user.id, command);
     world.advance_secs(20);
     assert!(matches!(world.reply(request), Some(Reply::Subscribed(_))));

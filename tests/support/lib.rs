@@ -69,6 +69,6 @@ pub use simulated::{FussyClient, FussyDevice};
 pub use state::{EndedConnection, Moves};
 pub use station::Account;
 pub use store::Disk;
-pub use subscriber::{Subscriber, told};
+pub use subscriber::{FAILED, REFUSED, Subscriber, UNAVAILABLE, told};
 pub use user::User;
 pub use world::{ENDPOINT, Setup, World};

@@ -13,8 +13,23 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::ledger::Ledger;
-use crate::processes::{LONG, Setup, TestCloud};
+use crate::processes::{Setup, TestCloud};
 use crate::receiver::{Reaction, Receiver};
+
+/// How long a round waits for devices to come back.
+const RETURN: Duration = Duration::from_secs(8);
+
+/// Nothing has come for so long, and nothing waits: then nothing comes any more.
+const QUIET: Duration = Duration::from_secs(5);
+
+/// Longer than the longest pause between two attempts: somebody who waits is forgotten.
+const STALLED: Duration = Duration::from_secs(90);
+
+/// However much there is to catch up with.
+const SETTLED_WITHIN: Duration = Duration::from_secs(900);
+
+/// Between two looks at what waits.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 const SECRET: &str = "Zt5Yr8Ue1Iw4Oq7Pa0Sd3Fg6Hj9Kl2Xc";
 
@@ -105,6 +120,10 @@ impl Ordeal {
         let started = Instant::now();
         let setup = Setup {
             devices: self.devices,
+            gateway: |config| {
+                let limits = config["limits"].as_table_mut().unwrap();
+                limits.insert("subscriptions_per_sec_max".into(), 1000.into());
+            },
             api: |config| {
                 let events = config["events"].as_table_mut().unwrap();
                 events.insert("attempt_ms".into(), 2000.into());
@@ -120,6 +139,8 @@ impl Ordeal {
         let (mut gateway_kills, mut api_kills) = (0, 0);
         for _ in 0..self.rounds {
             thread::sleep(Duration::from_millis(random(&dice) % 1500));
+            // In the middle of the devices' return as often as long before and long after it.
+            self.await_devices(&mut cloud, random(&dice) % u64::from(self.devices + 1));
             if random(&dice).is_multiple_of(2) {
                 gateway_kills += 1;
                 cloud.kill_gateway();
@@ -131,12 +152,15 @@ impl Ordeal {
             }
         }
         calm.store(true, Ordering::Relaxed);
+        cloud.wait_until("the api has found the gateway", |cloud| {
+            cloud.rest().get("/readyz").send().status == 200
+        });
         let devices = u64::from(self.devices);
         cloud.wait_until("all devices are back", |cloud| cloud.total("sessions") == devices);
         // The same devices, which change no more.
         cloud.stop_swarm();
         cloud.start_swarm(self.devices);
-        let ledger = self.settle(&mut cloud, &receiver);
+        let ledger = self.settle(&cloud, &receiver);
         let compared = compare(&cloud, &ledger, &of_devices, &resources);
         let accounts = ledger.accounts.values();
         let count = |event_type| accounts.clone().map(|it| it.count(event_type)).sum::<usize>();
@@ -153,6 +177,14 @@ impl Ordeal {
         };
         cloud.stop();
         counts
+    }
+
+    /// Waits until so many devices are back, or for as long as a round may take.
+    fn await_devices(&self, cloud: &mut TestCloud, devices: u64) {
+        let end = Instant::now() + RETURN;
+        cloud.wait_until("devices are back", |cloud| {
+            Instant::now() > end || cloud.total("sessions") >= devices
+        });
     }
 
     /// One to the list of devices, some to links, the others to resources. The id of the first, and of
@@ -185,28 +217,35 @@ impl Ordeal {
         (of_devices, resources.collect())
     }
 
-    /// Waits until nothing comes any more, then judges what came.
-    fn settle(&self, cloud: &mut TestCloud, receiver: &Receiver) -> Ledger {
-        let end = Instant::now() + LONG;
+    /// Waits until nothing waits for delivery and nothing comes any more, then judges what came. As
+    /// long as something comes, or less waits, there is progress.
+    fn settle(&self, cloud: &TestCloud, receiver: &Receiver) -> Ledger {
+        let end = Instant::now() + SETTLED_WITHIN;
+        let (mut before, mut changed) = (None, Instant::now());
         loop {
-            let before = receiver.count();
-            // Longer than any attempt and any pause of a receiver that has failed a few times.
-            thread::sleep(Duration::from_secs(15));
-            let waiting = cloud.total("deliveries") - settled(cloud);
-            if receiver.count() == before && waiting == 0 {
-                break;
+            let (count, waiting) = (receiver.count(), waiting(cloud));
+            if before != Some((count, waiting)) {
+                (before, changed) = (Some((count, waiting)), Instant::now());
             }
-            assert!(Instant::now() < end, "it does not come to an end");
+            match changed.elapsed() {
+                quiet if waiting == 0 && quiet > QUIET => break,
+                stalled => assert!(stalled < STALLED, "{waiting} events wait, and none comes"),
+            }
+            assert!(Instant::now() < end, "{waiting} events wait, and it does not come to an end");
+            thread::sleep(LOOK_AGAIN_AFTER);
         }
         Ledger::of(&receiver.notices(), SECRET).unwrap()
     }
 }
 
-fn settled(cloud: &mut TestCloud) -> u64 {
-    ["delivered", "deliveries_failed", "deliveries_refused"]
-        .map(|name| cloud.total(name))
-        .iter()
-        .sum()
+/// Events that wait, as operators see it.
+fn waiting(cloud: &TestCloud) -> u64 {
+    let operator = cloud.operator_token();
+    let page = cloud.rest().get("/operator/v1/subscriptions").token(&operator).send().is(200);
+    let page = page.value();
+    assert_eq!(page.get("next"), None, "they fit on a page");
+    let all = page["subscriptions"].as_array().unwrap().iter();
+    all.map(|subscription| subscription["waiting"].as_u64().unwrap()).sum()
 }
 
 /// Compares what was told with what is; how many representations were compared.
@@ -216,6 +255,9 @@ fn compare(
     of_devices: &str,
     resources: &[(String, String)],
 ) -> usize {
+    for (id, account) in &ledger.accounts {
+        assert_eq!(account.count("subscription_cancelled"), 0, "{id} has ended");
+    }
     let (rest, token) = (cloud.rest(), cloud.token());
     let online = ledger.accounts[of_devices].online().unwrap();
     let all = cloud.devices();

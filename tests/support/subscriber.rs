@@ -6,6 +6,7 @@ use gateway::events::Ending;
 use gateway::shard::{ChannelId, Input};
 use shared::channel::events::{
     BodyFormat, Delivery, EventBody, EventType, EventsCommand, NewSubscription, Outcome, Target,
+    Trouble,
 };
 use shared::channel::message::{Command, Reply, Subject};
 use shared::ids::{GrantId, ShardId, SubscriptionId, UserId};
@@ -14,6 +15,15 @@ use shared::secret::Secret;
 
 use crate::user::User;
 use crate::world::World;
+
+/// What a receiver in trouble answers.
+pub const UNAVAILABLE: Trouble = Trouble::Status(503);
+
+/// An attempt that comes to nothing.
+pub const FAILED: Outcome = Outcome::Failed { why: UNAVAILABLE, retry_after_secs: None };
+
+/// A notification that its receiver does not take.
+pub const REFUSED: Outcome = Outcome::Refused { why: Trouble::Status(400) };
 
 const PATIENCE: Duration = Duration::from_secs(10);
 

@@ -66,6 +66,7 @@ Every answer has a `Correlation-ID`: that of the request, or one that was made f
         operators::http::add_secret,
         operators::http::set_authorities,
         operators::http::switch_client,
+        operators::http::list_subscriptions,
         operators::http::list_users,
         operators::http::add_user,
         operators::http::delete_user,

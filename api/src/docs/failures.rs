@@ -75,7 +75,7 @@ impl IntoResponses for OfUpdate {
 
 impl IntoResponses for OfSubscribing {
     fn responses() -> Responses {
-        problems(&[400, 401, 403, 404, 406, 408, 409, 413, 415])
+        problems(&[400, 401, 403, 404, 406, 408, 409, 413, 415, 429])
     }
 }
 
@@ -155,7 +155,7 @@ fn problem(status: u16) -> Response {
             header(Type::String, "What is wrong with the token (RFC 6750)"),
         ),
         405 => response.header("Allow", header(Type::String, "The methods that there are")),
-        503 | 504 => response.header(
+        429 | 503 | 504 => response.header(
             "Retry-After",
             header(Type::Integer, "Seconds after which another try is worth it"),
         ),
@@ -181,6 +181,7 @@ fn meaning(status: u16) -> &'static str {
         412 => "The device says so",
         413 => "The body is too large",
         415 => "The body has no type that is understood",
+        429 => "There are too many subscriptions, or too many were asked for at once",
         501 => "The device does not do that",
         502 => "The device's answer makes no sense",
         503 => "A part of this cloud, or the device, is busy",

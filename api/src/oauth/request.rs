@@ -127,6 +127,7 @@ mod tests {
             scopes: Scopes::READ.union(Scopes::OFFLINE_ACCESS),
             introspects: false,
             authorities: String::new(),
+            events_hosts: Vec::new(),
             enabled: true,
             created: 1,
         }

@@ -8,7 +8,7 @@ use shared::channel::message::Reply;
 use shared::ids::DeviceId;
 use shared::scope::Scopes;
 use shared::secret::Secret;
-use url::Url;
+use url::{Host, Url};
 use utoipa::ToSchema;
 
 use super::{Refusal, check_text, done, invalid, random};
@@ -20,6 +20,7 @@ use crate::router::unix_now;
 /// Secrets that are good at the same time, so that one can be replaced while the other is in use.
 const SECRETS_MAX: usize = 2;
 const REDIRECT_URIS_MAX: usize = 10;
+const EVENTS_HOSTS_MAX: usize = 10;
 const REDIRECT_URI_BYTES_MAX: usize = 2048;
 const NAME_BYTES_MAX: usize = 100;
 const CONTACT_BYTES_MAX: usize = 200;
@@ -55,6 +56,10 @@ pub struct NewClient {
     /// Authorities of its own servers, in PEM.
     #[serde(default)]
     pub authorities: String,
+    /// Where its events may go: hosts, and all those below them; anywhere when empty.
+    #[schema(max_items = 10)]
+    #[serde(default)]
+    pub events_hosts: Vec<String>,
 }
 
 /// A client as operators see it: everything but the secrets.
@@ -74,6 +79,8 @@ pub struct ClientView {
     pub introspects: bool,
     /// Whether it has authorities of its own.
     pub private_authorities: bool,
+    /// Where its events may go: hosts, and all those below them; anywhere when empty.
+    pub events_hosts: Vec<String>,
     /// When its secrets were made, in seconds since 1970.
     pub secrets_created: Vec<u64>,
     /// Whether it may do anything.
@@ -92,6 +99,7 @@ impl From<ClientRecord> for ClientView {
             scope: client.scopes.to_string(),
             introspects: client.introspects,
             private_authorities: !client.authorities.is_empty(),
+            events_hosts: client.events_hosts,
             secrets_created: client.secrets.iter().map(|secret| secret.created).collect(),
             enabled: client.enabled,
             created: client.created,
@@ -117,6 +125,7 @@ pub async fn add(app: &App, new: NewClient) -> Result<(ClientView, Secret), Refu
         scopes,
         introspects: new.introspects,
         authorities: new.authorities,
+        events_hosts: new.events_hosts,
         enabled: true,
         created: unix_now().0,
     };
@@ -223,6 +232,7 @@ fn check(new: &NewClient) -> Result<Scopes, Refusal> {
         check_redirect_uri(uri)?;
     }
     check_authorities(&new.authorities)?;
+    check_events_hosts(&new.events_hosts)?;
     let scopes = Scopes::parse(&new.scope);
     scopes.or_else(|_| invalid("the scope is a list of r:*, w:*, offline_access and mediator"))
 }
@@ -245,6 +255,23 @@ fn check_redirect_uri(uri: &str) -> Result<(), Refusal> {
 fn check_authorities(pem: &str) -> Result<(), Refusal> {
     let known = authorities::parse(pem);
     known.map(drop).or_else(|wrong: NoAuthorities| invalid(wrong.to_string()))
+}
+
+fn check_events_hosts(hosts: &[String]) -> Result<(), Refusal> {
+    if hosts.len() > EVENTS_HOSTS_MAX {
+        return invalid("at most 10 hosts for events can be named");
+    }
+    // As they stand in a URL that was parsed.
+    let is_host = |host: &&String| {
+        Host::parse(host)
+            .is_ok_and(|parsed| matches!(parsed, Host::Domain(_)) && parsed.to_string() == **host)
+    };
+    match hosts.iter().find(|host| !is_host(host)) {
+        Some(wrong) => {
+            invalid(format!("{wrong:?} is no host name in lower case, such as partner.example"))
+        }
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -278,6 +305,11 @@ mod tests {
             with_uri("https://partner.example/a b"),
             NewClient { scope: "everything".into(), ..new() },
             NewClient { authorities: "no certificate".into(), ..new() },
+            NewClient { events_hosts: vec!["Partner.example".into()], ..new() },
+            NewClient { events_hosts: vec!["https://partner.example".into()], ..new() },
+            NewClient { events_hosts: vec!["8.8.8.8".into()], ..new() },
+            NewClient { events_hosts: vec![String::new()], ..new() },
+            NewClient { events_hosts: vec!["partner.example".into(); 11], ..new() },
         ] {
             assert!(check(&wrong).is_err(), "{wrong:?}");
         }

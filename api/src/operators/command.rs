@@ -13,7 +13,7 @@ use shared::secret::Secret;
 
 use super::clients::{self, NewClient};
 use super::users::Deletion;
-use super::{Refusal, shards, users};
+use super::{Refusal, shards, subscriptions, users};
 use crate::app::App;
 use crate::config::Config;
 
@@ -29,6 +29,9 @@ pub enum Operation {
     /// Partner clouds and apps that users may link
     #[command(subcommand)]
     Clients(ClientOperation),
+    /// Subscriptions of partner clouds to events
+    #[command(subcommand)]
+    Subscriptions(SubscriptionOperation),
     /// People who may log in
     #[command(subcommand)]
     Users(UserOperation),
@@ -94,9 +97,23 @@ pub struct AddClient {
     /// PEM file with the authorities of its own servers, if they are not public ones
     #[arg(long, value_name = "FILE")]
     authorities: Option<PathBuf>,
+    /// Events go to this host, and to those below it, only; may be given several times
+    #[arg(long = "events-host", value_name = "HOST")]
+    events_hosts: Vec<String>,
     /// It is a resource server: it may introspect all tokens
     #[arg(long)]
     introspects: bool,
+}
+
+/// What is done with subscriptions.
+#[derive(Subcommand)]
+pub enum SubscriptionOperation {
+    /// List them with how their deliveries go, one JSON object a line
+    List {
+        /// Of this client only
+        #[arg(long)]
+        client: Option<String>,
+    },
 }
 
 /// What is done with users.
@@ -175,6 +192,9 @@ pub async fn run(config: Config, operation: Operation) -> Result<(), CommandErro
                 print_lines(&[shards::read(&app).await?]);
                 Ok(())
             }
+            Operation::Subscriptions(SubscriptionOperation::List { client }) => {
+                list_subscriptions(&app, client.as_deref()).await
+            }
         }
     };
     tokio::select! {
@@ -216,6 +236,7 @@ impl AddClient {
             scope: self.scope,
             introspects: self.introspects,
             authorities,
+            events_hosts: self.events_hosts,
         })
     }
 }
@@ -247,6 +268,18 @@ async fn on_users(app: &App, operation: UserOperation) -> Result<(), CommandErro
         UserOperation::List => print_lines(&users::list(app).await?),
     }
     Ok(())
+}
+
+async fn list_subscriptions(app: &App, client: Option<&str>) -> Result<(), CommandError> {
+    let mut after = None;
+    loop {
+        let page = subscriptions::page(app, after, client).await?;
+        print_lines(&page.subscriptions);
+        after = page.next;
+        if after.is_none() {
+            return Ok(());
+        }
+    }
 }
 
 /// One JSON object a line.

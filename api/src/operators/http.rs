@@ -8,6 +8,7 @@
 //! | `PUT /operator/v1/clients/{id}/authorities` | 204; those of its own servers are replaced |
 //! | `POST /operator/v1/clients/{id}/{enable, disable}` | 204 |
 //! | `DELETE /operator/v1/clients/{id}` | 204 |
+//! | `GET /operator/v1/subscriptions` | 200, a page of them and how their deliveries go |
 //! | `GET /operator/v1/users` | 200, a list |
 //! | `POST /operator/v1/users` | 201, the user |
 //! | `DELETE /operator/v1/users/{name}` | 204, with everything that is theirs; 202 while it is under way |
@@ -30,12 +31,14 @@ use utoipa::ToSchema;
 use super::clients::{ClientView, NewClient};
 use super::shards::GatewayView;
 use super::users::{Deletion, UserView};
-use super::{Refusal, clients, shards, users};
+use super::{Refusal, clients, shards, subscriptions, users};
 use crate::app::App;
 use crate::body::parse_object;
 use crate::docs::failures;
+use crate::oauth::clients::CLIENT_ID_BYTES_MAX;
 use crate::oauth::error::json;
 use crate::problem::Problem;
+use crate::query;
 use crate::representation::{self, MediaType};
 use crate::router;
 use crate::trace::{Routes, Trace};
@@ -63,6 +66,7 @@ pub fn routes() -> Routes {
         ("/operator/v1/clients/{id}/authorities", put(set_authorities)),
         ("/operator/v1/clients/{id}/{switch}", post(switch_client)),
         ("/operator/v1/shards", get(read_shards)),
+        ("/operator/v1/subscriptions", get(list_subscriptions)),
         ("/operator/v1/users", get(list_users).post(add_user)),
         ("/operator/v1/users/{name}", delete(delete_user)),
         ("/operator/v1/users/{name}/password", post(set_password)),
@@ -202,6 +206,24 @@ pub async fn remove_client(
     admit(&app, request, "client to be removed").await?;
     clients::remove(&app, &id).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// List subscriptions and how their deliveries go
+///
+/// A page at a time. A page may have few entries, or none, and a `next` all the same.
+#[utoipa::path(get, path = "/operator/v1/subscriptions", tag = "operators",
+    params(("client" = Option<String>, Query, description = "Of this `client_id` only"),
+           ("after" = Option<String>, Query, format = "uuid",
+            description = "Begin behind this subscription: the `next` of the page before")),
+    responses((status = 200, description = "A page of them", body = subscriptions::Page),
+              failures::OfOperator),
+    security(("bearer" = ["operator"])))]
+pub async fn list_subscriptions(State(app): State<Arc<App>>, request: Request) -> Answer {
+    let request = admit(&app, request, "subscriptions listed").await?;
+    let given = request.uri().query();
+    let after = query::subscription(given, "after")?;
+    let client = query::text(given, "client", CLIENT_ID_BYTES_MAX)?;
+    Ok(json(StatusCode::OK, &subscriptions::page(&app, after, client.as_deref()).await?))
 }
 
 /// A user to be added.

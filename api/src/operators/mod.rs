@@ -1,14 +1,15 @@
 //! Operators: who register partner clouds and users, and look after the gateway, from the command line or over HTTPS.
 //!
 //! [`clients`] and [`users`] do it, through the shard of partition 0; [`shards`] asks all of them how they
-//! are. [`http`] and [`command`] are the
-//! two ways in. The HTTPS paths take a token of the credentials file with the operator's right, never
+//! are, and [`subscriptions`] how events get on; [`http`] and [`command`] are the two ways in. The HTTPS
+//! paths take a token of the credentials file with the operator's right, never
 //! one of the authorization server (cloud reference 9.5).
 
 pub mod clients;
 pub mod command;
 pub mod http;
 pub mod shards;
+pub mod subscriptions;
 pub mod users;
 
 pub use http::routes;

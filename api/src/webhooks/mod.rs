@@ -7,9 +7,11 @@
 //!
 //! Nothing is kept here: which notification is next, when it is tried again and when it is given up
 //! is the shard's. [`rules`] says where notifications may go, [`connector`] gets there and checks it
-//! once more, [`distrust`] says what to do where the receiver's certificate is not trusted, [`signature`] makes and checks `Event-Signature`, [`verify`] does that on the command
-//! line.
+//! once more, [`distrust`] says what to do where the receiver's certificate is not trusted,
+//! [`answer`] what an answer means, [`signature`] makes and checks `Event-Signature`, [`verify`] does
+//! that on the command line.
 
+mod answer;
 mod connector;
 mod distrust;
 mod notification;
@@ -21,7 +23,7 @@ pub mod verify;
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::channel::events::{Delivery, EventsCommand, Outcome};
+use shared::channel::events::{Delivery, EventsCommand, Outcome, Trouble};
 use shared::channel::message::{Command, Reply, Subject};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
@@ -84,7 +86,7 @@ async fn attempt(app: Arc<App>, delivery: Delivery) {
         Ok(outcome) => outcome,
         Err(_) => {
             note(&delivery, "no answer in time");
-            Outcome::Failed { retry_after_secs: None }
+            Outcome::Failed { why: Trouble::TimedOut, retry_after_secs: None }
         }
     };
     report(&app, &delivery, outcome).await;

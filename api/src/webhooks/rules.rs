@@ -34,6 +34,9 @@ pub enum Fault {
     /// Its name has no address.
     #[error("its host name cannot be resolved")]
     Unresolved,
+    /// Not one of the hosts that its client's operator has named.
+    #[error("its host is none of those that the client is registered with")]
+    Foreign,
     /// One of its addresses is not public.
     #[error("one of its addresses is not public")]
     Private,
@@ -45,10 +48,13 @@ impl Rules {
         Self { anything_goes: config.http_allowed, refused: config.refused_addresses.clone() }
     }
 
-    /// Whether events may go to this URL, which is returned as it is asked for later. Nothing is
-    /// connected to.
-    pub async fn check(&self, text: &str) -> Result<String, Fault> {
+    /// Whether events may go to this URL, which is returned as it is asked for later, if its host is
+    /// one of these, or below one of them. Any host is when there are none. Nothing is connected to.
+    pub async fn check(&self, text: &str, hosts: &[String]) -> Result<String, Fault> {
         let url = self.parse(text)?;
+        if !hosts.is_empty() && !hosts.iter().any(|of| is_below(&url, of)) {
+            return Err(Fault::Foreign);
+        }
         let port = url.port_or_known_default().ok_or(Fault::Port)?;
         let host = url.host_str().ok_or(Fault::Malformed)?;
         self.resolve(host, port).await?;
@@ -101,6 +107,13 @@ impl Rules {
     fn allows(&self, address: IpAddr) -> bool {
         is_public(address) && !self.refused.contains(&address)
     }
+}
+
+/// Whether the host of a URL is this one, or below it.
+fn is_below(url: &Url, host: &str) -> bool {
+    let Some(Host::Domain(domain)) = url.host() else { return false };
+    let before = domain.trim_end_matches('.').strip_suffix(host);
+    before.is_some_and(|before| before.is_empty() || before.ends_with('.'))
 }
 
 /// A path or query may have an `@`; what is before it may not.
@@ -173,7 +186,7 @@ mod tests {
 
     fn check(rules: &Rules, url: &str) -> Result<String, Fault> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.unwrap().block_on(rules.check(url))
+        runtime.unwrap().block_on(rules.check(url, &[]))
     }
 
     /// Case 105, and rules 1 to 3 of cloud reference 9.2.
@@ -266,6 +279,34 @@ mod tests {
             let url = format!("https://{host}/");
             assert!(check(&rules, &url).is_ok(), "{host}");
         }
+    }
+
+    /// Rule 9.
+    #[test]
+    fn events_of_a_client_with_hosts_go_there_and_below() {
+        let below = |url: &str| {
+            let url = rules(false).parse(url).unwrap();
+            is_below(&url, "partner.example")
+        };
+        for url in [
+            "https://partner.example/",
+            "https://PARTNER.example./",
+            "https://events.partner.example:8443/x",
+        ] {
+            assert!(below(url), "{url}");
+        }
+        for url in [
+            "https://evilpartner.example/",
+            "https://partner.example.evil.example/",
+            "https://example/partner.example",
+            "https://8.8.8.8/",
+        ] {
+            assert!(!below(url), "{url}");
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let hosts = ["partner.example".to_owned()];
+        let checked = runtime.block_on(rules(false).check("https://8.8.8.8/", &hosts));
+        assert_eq!(checked, Err(Fault::Foreign));
     }
 
     #[test]

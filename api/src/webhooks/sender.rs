@@ -1,24 +1,23 @@
 //! The HTTP client towards consumers (I/O): connections are kept alive and pooled, one set for
 //! everybody and one for each client with authorities of its own.
 
+use std::error::Error;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::StatusCode;
 use hyper::body::Incoming;
-use hyper::header::{HeaderMap, RETRY_AFTER};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use shared::channel::authorization::ClientRecord;
-use shared::channel::events::{Delivery, EventType, Outcome};
+use shared::channel::events::{DELIVERIES_PER_RECEIVER_MAX, Delivery, EventType, Outcome, Trouble};
 
-use super::connector::Connector;
-use super::rules::Rules;
-use super::{distrust, note, notification, warn};
+use super::connector::{Connector, NotConnected};
+use super::rules::{Fault, Rules};
+use super::{answer, distrust, note, notification, warn};
 use crate::app::App;
 use crate::config::{Events, millis};
 use crate::oauth::authorities::{self, NoAuthorities};
@@ -27,8 +26,9 @@ use crate::router::unix_now;
 /// What is read of an answer, so that its connection can be used again (rule 7).
 const ANSWER_BYTES_MAX: usize = 4096;
 
-/// Connections kept open to one receiver without anything to do.
-const IDLE_PER_RECEIVER_MAX: usize = 8;
+/// Connections kept open to one receiver without anything to do: as many as several shards use at a
+/// time, so that none is closed only to be opened again.
+const IDLE_PER_RECEIVER_MAX: usize = 4 * DELIVERIES_PER_RECEIVER_MAX;
 
 /// Clients with authorities of their own whose connections are kept.
 const PRIVATE_MAX: usize = 256;
@@ -61,16 +61,17 @@ impl Sender {
 
     /// Makes one attempt.
     pub(super) async fn send(&self, app: &App, delivery: &Delivery) -> Outcome {
-        let request = match notification::request(delivery, unix_now()) {
+        let now = unix_now();
+        let request = match notification::request(delivery, now) {
             Ok(request) => request,
             Err(error) => {
                 note(delivery, &error.to_string());
-                return Outcome::Refused;
+                return Outcome::Refused { why: Trouble::NotWritable };
             }
         };
         let Ok(client) = app.oauth.clients.registered(app, &delivery.client).await else {
             note(delivery, "its client cannot be looked up");
-            return Outcome::Failed { retry_after_secs: None };
+            return failed(Trouble::NotSent);
         };
         if !may_have(delivery, client.as_deref()) {
             note(delivery, "its client is not registered any more, or switched off");
@@ -79,24 +80,31 @@ impl Sender {
         let authorities = client.as_ref().map_or("", |client| client.authorities.as_str());
         let Ok(http) = self.http(authorities) else {
             note(delivery, "its client's authorities cannot be read");
-            return Outcome::Failed { retry_after_secs: None };
+            return failed(Trouble::NotSent);
         };
         match http.request(request).await {
             Ok(response) => {
-                let outcome = outcome_of(response.status(), response.headers());
+                let outcome = answer::outcome(response.status(), response.headers(), now);
                 if outcome != Outcome::Accepted {
                     note(delivery, response.status().as_str());
                 }
                 drain(response.into_body()).await;
                 outcome
             }
-            Err(error) => {
-                match distrust::advice(&error) {
-                    Some(advice) => warn(delivery, &reason(&error), advice),
-                    None => note(delivery, &reason(&error)),
+            Err(error) => match distrust::advice(&error) {
+                Some(advice) => {
+                    warn(delivery, &reason(&error), advice);
+                    failed(Trouble::NotTrusted)
                 }
-                Outcome::Failed { retry_after_secs: None }
-            }
+                None => {
+                    note(delivery, &reason(&error));
+                    failed(if is_refused(&error) {
+                        Trouble::NotAllowed
+                    } else {
+                        Trouble::NotConnected
+                    })
+                }
+            },
         }
     }
 
@@ -115,6 +123,20 @@ impl Sender {
         }
         known.push(Private { authorities: authorities.to_owned(), http: http.clone() });
         Ok(http)
+    }
+}
+
+fn failed(why: Trouble) -> Outcome {
+    Outcome::Failed { why, retry_after_secs: None }
+}
+
+/// Whether no events go to the receiver's address.
+fn is_refused(error: &(dyn Error + 'static)) -> bool {
+    match error.downcast_ref() {
+        Some(NotConnected::Refused(Fault::Unresolved)) => false,
+        Some(NotConnected::Refused(_)) => true,
+        Some(NotConnected::Failed(_)) => false,
+        None => error.source().is_some_and(is_refused),
     }
 }
 
@@ -150,20 +172,6 @@ fn public_roots(config: &Events) -> RootCertStore {
     roots
 }
 
-/// What an answer means (cloud reference 5.10).
-fn outcome_of(status: StatusCode, headers: &HeaderMap) -> Outcome {
-    match status.as_u16() {
-        200..=299 => Outcome::Accepted,
-        410 => Outcome::Gone,
-        408 | 425 | 429 | 500..=599 => {
-            let after = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-            Outcome::Failed { retry_after_secs: after.and_then(|secs| secs.trim().parse().ok()) }
-        }
-        // Redirects are never followed.
-        _ => Outcome::Refused,
-    }
-}
-
 /// Reads an answer to its end, if that is near. Where it is not the connection is closed.
 async fn drain(mut body: Incoming) {
     let mut read = 0;
@@ -176,7 +184,7 @@ async fn drain(mut body: Incoming) {
 }
 
 /// What an error says, down to its cause.
-fn reason(error: &dyn std::error::Error) -> String {
+fn reason(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -204,6 +212,7 @@ mod tests {
             scopes: shared::scope::Scopes::READ,
             introspects: false,
             authorities: String::new(),
+            events_hosts: Vec::new(),
             enabled,
             created: 0,
         };
@@ -218,39 +227,6 @@ mod tests {
             // Of the credentials file.
             let known = Delivery { granted: false, ..online.clone() };
             assert!(may_have(&known, client.as_ref()));
-        }
-    }
-
-    /// Cloud reference 5.10, row by row; cases 133, 142 to 145.
-    #[test]
-    fn an_answer_means_what_the_table_says() {
-        let failed = Outcome::Failed { retry_after_secs: None };
-        for (status, outcome) in [
-            (200, Outcome::Accepted),
-            (202, Outcome::Accepted),
-            (204, Outcome::Accepted),
-            (301, Outcome::Refused),
-            (307, Outcome::Refused),
-            (400, Outcome::Refused),
-            (401, Outcome::Refused),
-            (404, Outcome::Refused),
-            (413, Outcome::Refused),
-            (408, failed),
-            (425, failed),
-            (429, failed),
-            (410, Outcome::Gone),
-            (500, failed),
-            (503, failed),
-            (599, failed),
-        ] {
-            let status = StatusCode::from_u16(status).unwrap();
-            assert_eq!(outcome_of(status, &HeaderMap::new()), outcome, "{status}");
-        }
-        for (text, secs) in [("30", Some(30)), ("soon", None), ("-1", None)] {
-            let mut headers = HeaderMap::new();
-            headers.insert(RETRY_AFTER, text.parse().unwrap());
-            let outcome = outcome_of(StatusCode::SERVICE_UNAVAILABLE, &headers);
-            assert_eq!(outcome, Outcome::Failed { retry_after_secs: secs });
         }
     }
 }

@@ -170,6 +170,7 @@ mod tests {
             scopes: Scopes::READ,
             introspects: false,
             authorities: String::new(),
+            events_hosts: Vec::new(),
             enabled: true,
             created: 1,
         }

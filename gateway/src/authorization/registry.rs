@@ -44,10 +44,11 @@ impl Record for ClientRecord {
     }
 
     fn bytes(&self) -> usize {
-        let uris = self.redirect_uris.iter().map(|uri| uri.len() + 24).sum::<usize>();
+        let lists = self.redirect_uris.iter().chain(&self.events_hosts);
+        let lists = lists.map(|text| text.len() + 24).sum::<usize>();
         let texts = [&self.id, &self.name, &self.contact, &self.authorities];
         let texts = texts.into_iter().map(String::len).sum::<usize>();
-        OVERHEAD_BYTES + uris + texts + self.secrets.len() * 64
+        OVERHEAD_BYTES + lists + texts + self.secrets.len() * 64
     }
 }
 

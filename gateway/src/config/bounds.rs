@@ -44,6 +44,8 @@ pub struct Limits {
     pub subscriptions_per_user_max: usize,
     /// Subscriptions of partner clouds to one device and its resources.
     pub subscriptions_per_device_max: usize,
+    /// Subscriptions that one client makes for one user per second, and as many at once.
+    pub subscriptions_per_sec_max: u32,
     /// Events that wait for delivery per subscription.
     pub outbox_events_max: usize,
     /// Bytes of events that wait for delivery per subscription.
@@ -69,6 +71,7 @@ impl Default for Limits {
             single_use_tokens_per_user_max: 1000,
             subscriptions_per_user_max: 10_000,
             subscriptions_per_device_max: 1000,
+            subscriptions_per_sec_max: 20,
             outbox_events_max: 1000,
             outbox_bytes_max: 8 * 1024 * 1024,
         }
@@ -114,6 +117,10 @@ impl Validate for Limits {
         ] {
             Invalid::unless(count >= 1, key, at_least_1)?;
         }
+        let rate_fits = (1..=1_000_000).contains(&self.subscriptions_per_sec_max);
+        Invalid::unless(rate_fits, "limits.subscriptions_per_sec_max", || {
+            "between 1 and 1000000".into()
+        })?;
         Ok(())
     }
 }

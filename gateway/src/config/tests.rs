@@ -111,6 +111,7 @@ fn a_value_that_makes_no_sense_is_refused_by_its_key() {
         ("limits.peer_payload_bytes_assumed", |c| c.limits.peer_payload_bytes_assumed = 1),
         ("limits.send_queue_bytes_max", |c| c.limits.send_queue_bytes_max = 65_536),
         ("limits.links_per_device_max", |c| c.limits.links_per_device_max = 0),
+        ("limits.subscriptions_per_sec_max", |c| c.limits.subscriptions_per_sec_max = 0),
         ("limits.link_bytes_per_device_max", |c| c.limits.link_bytes_per_device_max = 1 << 30),
         ("timers.handshake_secs", |c| c.timers.handshake = Duration::ZERO),
         ("timers.idle_secs", |c| c.timers.idle = Duration::from_secs(35)),

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use shared::channel::events::DELIVERIES_PER_RECEIVER_MAX;
 use shared::ids::SubscriptionId;
 
 use crate::shard::input::ChannelId;
@@ -11,10 +12,7 @@ use crate::shard::input::ChannelId;
 /// Deliveries of a shard that a process has at a time.
 const PER_PROCESS_MAX: usize = 256;
 
-/// Deliveries of a shard to one receiver at a time.
-const PER_RECEIVER_MAX: usize = 32;
-
-/// The same, while its last delivery has failed.
+/// Deliveries of a shard to one receiver at a time, while its last delivery has failed.
 const PER_TROUBLED_RECEIVER_MAX: usize = 2;
 
 #[derive(Default, Debug)]
@@ -27,7 +25,8 @@ struct Receiver {
 
 impl Receiver {
     fn has_room(&self) -> bool {
-        let most = if self.is_troubled { PER_TROUBLED_RECEIVER_MAX } else { PER_RECEIVER_MAX };
+        let most =
+            if self.is_troubled { PER_TROUBLED_RECEIVER_MAX } else { DELIVERIES_PER_RECEIVER_MAX };
         self.under_way < most
     }
 }
@@ -139,9 +138,9 @@ mod tests {
         assert!(couriers.assign().is_none(), "nobody delivers yet");
         couriers.add(ChannelId(1));
         let first: Vec<_> = std::iter::from_fn(|| couriers.assign()).collect();
-        assert_eq!(first.len(), PER_RECEIVER_MAX + 1);
+        assert_eq!(first.len(), DELIVERIES_PER_RECEIVER_MAX + 1);
         assert_eq!(first[1].2, id(1000), "receivers take turns");
-        for _ in 0..PER_RECEIVER_MAX {
+        for _ in 0..DELIVERIES_PER_RECEIVER_MAX {
             couriers.over(&slow, ChannelId(1), Some(true));
         }
         let then = std::iter::from_fn(|| couriers.assign()).count();

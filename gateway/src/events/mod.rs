@@ -26,7 +26,7 @@ pub mod retry;
 pub mod subscription;
 pub mod table;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use shared::ids::{DeviceId, GrantId, SubscriptionId, UserId};
 
@@ -59,6 +59,10 @@ pub struct Events {
     pub untold: BTreeSet<(UserId, DeviceId)>,
     /// Devices whose accounts are about to go: after that was told, nothing is told of them.
     pub leaving: BTreeSet<(UserId, DeviceId)>,
+    /// Users of whom it is on its way to the store who has come and gone, in so many commits.
+    pub telling: BTreeMap<UserId, usize>,
+    /// Devices of theirs that have come or gone meanwhile: they are told of together.
+    pub told_next: BTreeSet<(UserId, DeviceId)>,
     /// Devices whose coming or going could not be stored, and is told then.
     pub touch_again: Agenda<(UserId, DeviceId)>,
     /// Subscriptions with a representation that may be written now.
@@ -100,6 +104,24 @@ impl Events {
             && self.to_watch.is_empty()
             && self.to_write.is_empty()
             && self.orphans.is_empty()
+    }
+
+    /// Who has come or gone while something was on its way to the store is looked at now, if nothing of
+    /// that user is any more.
+    pub fn told(&mut self, user: UserId) {
+        let Some(commits) = self.telling.get_mut(&user) else { return };
+        *commits -= 1;
+        if *commits > 0 {
+            return;
+        }
+        self.telling.remove(&user);
+        const FIRST: DeviceId = DeviceId::from_bytes([0; 16]);
+        const LAST: DeviceId = DeviceId::from_bytes([0xff; 16]);
+        let next: Vec<_> = self.told_next.range((user, FIRST)..=(user, LAST)).copied().collect();
+        for known in next {
+            self.told_next.remove(&known);
+            self.touched.push(known);
+        }
     }
 
     /// A device has come or gone.

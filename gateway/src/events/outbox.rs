@@ -31,7 +31,7 @@ pub struct Appended {
     pub waiting: Waiting,
     /// It is the last one, for this reason.
     pub ending: Option<Ending>,
-    /// It takes the place of an older representation.
+    /// It takes the place of an older one.
     pub rewrites: bool,
 }
 
@@ -83,15 +83,15 @@ impl Outbox {
         position
     }
 
-    /// The place of the representation that waits last, if a newer one may take it.
-    pub fn replaceable(&self) -> Option<u64> {
+    /// The notification that waits last, if it is of this type and another one may take its place.
+    pub fn replaceable(&self, event_type: EventType) -> Option<&Waiting> {
         let last = self.waiting.back()?;
         let is_shown = self.shown && self.waiting.len() == 1;
-        let is_content = last.event.event_type == EventType::ResourceContentChanged;
-        (is_content && !is_shown && self.staged == 0).then_some(last.position)
+        let may = last.event.event_type == event_type && !is_shown && self.staged == 0;
+        may.then_some(last)
     }
 
-    /// A newer representation is on its way to the place of an older one, which is not handed out any
+    /// Another notification is on its way to the place of an older one, which is not handed out any
     /// more.
     pub fn stage_again(&mut self, position: u64, bytes: usize) {
         self.rewriting = Some(position);
@@ -253,19 +253,23 @@ mod tests {
     fn a_representation_is_replaced_until_somebody_may_have_seen_it() {
         let mut outbox = Outbox::default();
         let first = content(&mut outbox);
-        assert_eq!(outbox.replaceable(), Some(first));
+        let replaceable = |outbox: &Outbox| {
+            let last = outbox.replaceable(EventType::ResourceContentChanged);
+            last.map(|waiting| waiting.position)
+        };
+        assert_eq!(replaceable(&outbox), Some(first));
         outbox.stage_again(first, 10);
         assert!(outbox.first().is_none(), "it is not handed out while a newer one is on its way");
         outbox.insert(waiting(first, EventType::ResourceContentChanged), true);
         assert_eq!((outbox.len(), outbox.bytes), (1, 10));
         outbox.show();
-        assert_eq!(outbox.replaceable(), None);
+        assert_eq!(replaceable(&outbox), None);
         let second = content(&mut outbox);
-        assert_eq!(outbox.replaceable(), Some(second), "behind it waits one");
+        assert_eq!(replaceable(&outbox), Some(second), "behind it waits one");
         let mut others = Outbox::default();
         let position = others.stage(10);
         others.insert(waiting(position, EventType::DevicesOnline), false);
-        assert_eq!(others.replaceable(), None, "others are never replaced");
+        assert_eq!(replaceable(&others), None, "it is of another type");
     }
 
     #[test]
@@ -273,7 +277,8 @@ mod tests {
         let mut outbox = Outbox::default();
         outbox.load(waiting(7, EventType::ResourceContentChanged));
         outbox.set_done(3);
-        assert_eq!((outbox.replaceable(), outbox.number()), (None, 3));
+        assert!(outbox.replaceable(EventType::ResourceContentChanged).is_none());
+        assert_eq!(outbox.number(), 3);
         assert_eq!(outbox.stage(1), 8);
         assert!(Outbox::new().stage_initial(1) < Outbox::new().stage(1));
     }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
-use shared::channel::events::{Event, EventBody, NewSubscription};
+use shared::channel::events::{
+    Deliveries, Event, EventBody, NewSubscription, SubscriptionState, SubscriptionView, Trouble,
+};
 use shared::ids::{GrantId, SubscriptionId, UserId};
 use shared::time::UnixTime;
 
@@ -140,6 +142,8 @@ pub struct Subscription {
     pub refusals: u8,
     /// Representations, if it is about a resource.
     pub content: Content,
+    /// How its deliveries have gone, for operators.
+    pub deliveries: Deliveries,
 }
 
 impl Subscription {
@@ -166,6 +170,35 @@ impl Subscription {
             first_failure: None,
             refusals: 0,
             content: Content::default(),
+            deliveries: Deliveries::default(),
+        }
+    }
+
+    /// Something went wrong with its first notification.
+    pub fn note_trouble(&mut self, why: Trouble, now: UnixTime) {
+        self.deliveries.last_trouble = Some((why, now.0));
+    }
+
+    /// As operators see it.
+    pub fn view(&self) -> SubscriptionView {
+        let state = match self.stage {
+            Stage::Waiting { .. } | Stage::Starting => SubscriptionState::Starting,
+            Stage::Active => SubscriptionState::Active,
+            Stage::Ending(_) => SubscriptionState::Ending,
+        };
+        let failing_since = self.first_failure.map(|at| at.0);
+        SubscriptionView {
+            id: self.id,
+            user: self.user,
+            client: self.asked.client.clone(),
+            target: self.asked.target.clone(),
+            types: self.asked.types,
+            receiver: self.receiver.to_string(),
+            created: self.created.0,
+            state,
+            next_number: self.outbox.number(),
+            waiting: u32::try_from(self.outbox.len()).unwrap_or(u32::MAX),
+            deliveries: Deliveries { failing_since, ..self.deliveries },
         }
     }
 

@@ -1,9 +1,11 @@
 //! The subscriptions of a shard's users, found by what they are about.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use shared::channel::events::Target;
 use shared::channel::figures::TableMemory;
+use shared::channel::message::Reply;
 use shared::ids::{DeviceId, GrantId, Href, SubscriptionId, UserId};
 
 use super::subscription::Subscription;
@@ -29,6 +31,12 @@ pub struct Subscriptions {
     by_grant: BTreeSet<(GrantId, SubscriptionId)>,
     watches: BTreeMap<DeviceId, Vec<Watch>>,
 }
+
+/// Subscriptions in a page. With the longest texts that they may have it is a message.
+const PAGE_MAX: usize = 64;
+
+/// Subscriptions that are looked at for a page: a turn ends.
+const PAGE_LOOKED_AT_MAX: usize = 4096;
 
 const FIRST: SubscriptionId = SubscriptionId::from_bytes([0; 16]);
 const LAST: SubscriptionId = SubscriptionId::from_bytes([0xff; 16]);
@@ -133,6 +141,24 @@ impl Subscriptions {
         let each = allocated(size_of::<Subscription>()) + 2 * size_of::<Indexed>();
         let count = self.by_id.len();
         table("subscriptions", count, count * size_of::<Subscription>(), count * each)
+    }
+
+    /// A page of those of a client, or of all, as [`Reply::Subscriptions`].
+    pub fn page(&self, after: Option<SubscriptionId>, client: Option<&str>) -> Reply {
+        let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut behind = self.by_id.range((begin, Bound::Unbounded));
+        let (mut subscriptions, mut next) = (Vec::new(), None);
+        for (&id, found) in behind.by_ref().take(PAGE_LOOKED_AT_MAX) {
+            next = Some(id);
+            if client.is_none_or(|client| client == found.asked.client) {
+                subscriptions.push(found.view());
+            }
+            if subscriptions.len() == PAGE_MAX {
+                break;
+            }
+        }
+        let next = next.filter(|_| behind.next().is_some());
+        Reply::Subscriptions { subscriptions, next }
     }
 
     /// How many there are.

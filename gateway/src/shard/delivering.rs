@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shared::channel::events::{Delivery, EventType, Outcome};
+use shared::channel::events::{Delivery, EventType, Outcome, Trouble};
 use shared::channel::message::Reply;
 use shared::ids::SubscriptionId;
 
@@ -133,11 +133,14 @@ impl Shard {
     }
 
     fn attempt_ended(&mut self, id: SubscriptionId, outcome: Outcome) {
+        let now = self.now.unix;
         let Some(subscription) = self.events.subscriptions.get_mut(id) else { return };
         match outcome {
             Outcome::Accepted => {
                 self.counters.delivered += 1;
                 subscription.refusals = 0;
+                subscription.deliveries.delivered += 1;
+                subscription.deliveries.last_delivered = Some(now.0);
                 self.deal_with_first(id);
             }
             Outcome::Gone => {
@@ -146,8 +149,10 @@ impl Shard {
                 self.outputs.push_back(Output::SubscriptionEnded { id, why: Ending::Unwanted });
                 self.remove_subscription(id);
             }
-            Outcome::Refused => {
+            Outcome::Refused { why } => {
                 self.counters.deliveries_refused += 1;
+                subscription.deliveries.refused += 1;
+                subscription.note_trouble(why, now);
                 subscription.refusals = subscription.refusals.saturating_add(1);
                 if subscription.refusals >= REFUSALS_MAX {
                     self.doom(id, Ending::Refused);
@@ -158,8 +163,10 @@ impl Shard {
                 self.doom(id, Ending::Revoked);
                 self.deal_with_first(id);
             }
-            Outcome::Failed { retry_after_secs } => {
+            Outcome::Failed { why, retry_after_secs } => {
                 self.counters.deliveries_failed += 1;
+                subscription.deliveries.failed += 1;
+                subscription.note_trouble(why, now);
                 if is_planted(Bug::FailedEventsAreDropped) {
                     return self.deal_with_first(id);
                 }
@@ -264,7 +271,8 @@ impl Shard {
         }
         while let Some(id) = self.events.leases.next_due(self.now.instant) {
             self.take_back(id, Some(true));
-            self.attempt_ended(id, Outcome::Failed { retry_after_secs: None });
+            let outcome = Outcome::Failed { why: Trouble::NotSent, retry_after_secs: None };
+            self.attempt_ended(id, outcome);
         }
     }
 }

@@ -29,6 +29,7 @@ pub struct ChannelId(pub u64);
 pub struct CommitId(pub u64);
 
 /// What happens to a shard.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and none is kept")]
 pub enum Input<'a> {
     /// A socket was accepted.
     Accepted {

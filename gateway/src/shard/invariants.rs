@@ -29,6 +29,8 @@ impl Shard {
             (self.events.starting.len(), "subscriptions waiting for changes before them"),
             (self.events.couriers.under_way(), "notifications being delivered"),
             (self.events.leases.len(), "leases of notifications"),
+            (self.events.telling.len(), "users of whom something is being told"),
+            (self.events.told_next.len(), "devices that are told of next"),
         ];
         match tables.into_iter().find(|(len, _)| *len > 0) {
             Some((_, table)) => Err(table),

@@ -40,6 +40,13 @@ impl Shard {
                 let figures = Box::new(self.figures());
                 return self.answer(to, Reply::Figures(figures));
             }
+            (
+                Command::Events(EventsCommand::ListSubscriptions { after, client }),
+                Subject::Partition(_),
+            ) => {
+                let page = self.events.subscriptions.page(after, client.as_deref());
+                return self.answer(to, page);
+            }
             (Command::Authorization(command), subject) => {
                 return self.on_authorization_command(to, subject, command);
             }

@@ -175,6 +175,9 @@ impl Shard {
             u32::from_be_bytes(bytes)
         };
         let (epoch, serial) = (number(), number());
+        let handshakes = &settings.budgets.handshakes;
+        let admission = Admission::new(handshakes, now.instant);
+        let pacing = Pacing::new(handshakes, limits.subscriptions_per_sec_max, now.instant);
         let router = Router {
             wire: Wire::new(&limits, now.instant),
             exchanges: Exchanges::new(serial, now.instant),
@@ -190,8 +193,6 @@ impl Shard {
             timers,
             now: now.instant,
         };
-        let admission = Admission::new(&settings.budgets.handshakes, now.instant);
-        let pacing = Pacing::new(&settings.budgets.handshakes, now.instant);
         let mut shard = Self {
             id,
             placement,

@@ -13,7 +13,9 @@ use crate::command::devices::link_view;
 use crate::directory::Directory;
 use crate::events::record::{self, OutboxRecord};
 use crate::events::{Appended, Ending, Stage, Subscription, Waiting, Way};
-use crate::limits::{NEWS_BYTES_MAX, NOTIFICATION_BYTES_MAX, NOTIFICATION_ENTRIES_MAX};
+use crate::limits::{
+    MERGED_ENTRIES_MAX, NEWS_BYTES_MAX, NOTIFICATION_BYTES_MAX, NOTIFICATION_ENTRIES_MAX,
+};
 use crate::seeded::{Bug, is_planted};
 use crate::store::Write;
 
@@ -59,7 +61,7 @@ impl News {
         self.put(subscription, position, told, None, false);
     }
 
-    /// Adds a representation that takes the place of an older one.
+    /// Adds a notification that takes the place of an older one.
     pub(super) fn replace(&mut self, subscription: &Subscription, position: u64, told: &Told) {
         self.put(subscription, position, told, None, true);
     }
@@ -105,6 +107,35 @@ impl Shard {
         if is_full || !fits {
             self.append_end(news, id, Ending::Overflowing);
         }
+    }
+
+    /// Adds devices to the notification of the same type that waits last, if nobody may have seen it
+    /// (cloud reference 5.12). The first one is about to be handed out, and not held up.
+    fn merge(
+        &mut self,
+        news: &mut News,
+        id: SubscriptionId,
+        event_type: EventType,
+        devices: &[DeviceId],
+    ) -> bool {
+        let Some(subscription) = self.events.subscriptions.get_mut(id) else { return false };
+        if subscription.stage != Stage::Active || subscription.outbox.len() < 2 {
+            return false;
+        }
+        let Some(last) = subscription.outbox.replaceable(event_type) else { return false };
+        let EventBody::Devices(before) = &last.event.body else { return false };
+        if before.is_empty() || before.len() + devices.len() > MERGED_ENTRIES_MAX {
+            return false;
+        }
+        let more = devices.iter().filter(|device| !before.contains(device));
+        let all: Vec<DeviceId> = before.iter().chain(more).copied().collect();
+        let (position, told) = (last.position, Told::devices(event_type, &all));
+        if !news.has_room(&told) {
+            return false;
+        }
+        subscription.outbox.stage_again(position, told.bytes());
+        news.replace(subscription, position, &told);
+        true
     }
 
     /// The last word of a subscription (cloud reference 5.11).
@@ -256,7 +287,9 @@ impl Shard {
         for some in devices.chunks(NOTIFICATION_ENTRIES_MAX) {
             let told = Told::devices(event_type, some);
             for &id in &audience {
-                self.append(news, id, &told);
+                if !self.merge(news, id, event_type, some) {
+                    self.append(news, id, &told);
+                }
             }
         }
     }

@@ -3,7 +3,9 @@
 //!
 //! Whether a device is online is in no record of its own, so what its subscribers were told last is:
 //! after a restart it is compared with what is. It is looked at once at the end of a turn, so a session
-//! that is superseded by another one of the same device is no event.
+//! that is superseded by another one of the same device is no event; and not while what was looked at
+//! before is on its way to the store, so the thousand devices that come back at once are told of in a
+//! few notifications.
 
 use std::sync::Arc;
 
@@ -113,6 +115,10 @@ impl Shard {
                 self.events.untold.extend(untold.contains(&known).then_some(known));
                 continue;
             }
+            if self.events.telling.contains_key(&user) {
+                self.events.told_next.insert(known);
+                continue;
+            }
             let is_untold = key.is_some() && untold.contains(&known);
             if online == self.events.told_online.contains(&known) && !is_untold {
                 continue;
@@ -124,6 +130,9 @@ impl Shard {
                 None => changes.push((user, online, vec![device])),
             }
         }
+        // Those who are told of next are so in any case.
+        let next = untold.iter().filter(|known| self.events.told_next.contains(known));
+        self.events.untold.extend(next);
         for (user, online, devices) in changes {
             for some in devices.chunks(NOTIFICATION_ENTRIES_MAX) {
                 self.tell_status(user, some.to_vec(), online);
@@ -152,6 +161,7 @@ impl Shard {
             false => EventType::DevicesOffline,
         };
         self.tell_devices(&mut news, user, event_type, &devices);
+        *self.events.telling.entry(user).or_default() += 1;
         self.commit_with([], Change::Told { user, devices, online }, None, news);
     }
 
@@ -163,6 +173,7 @@ impl Shard {
         online: bool,
         done: bool,
     ) {
+        self.events.told(user);
         if done {
             return;
         }
@@ -281,7 +292,8 @@ impl Shard {
     fn write_representation(&mut self, news: &mut News, id: SubscriptionId, told: &Told) {
         let Some(subscription) = self.events.subscriptions.get_mut(id) else { return };
         let outbox = &mut subscription.outbox;
-        if let Some(position) = outbox.replaceable() {
+        let older = outbox.replaceable(EventType::ResourceContentChanged);
+        if let Some(position) = older.map(|older| older.position) {
             outbox.stage_again(position, told.bytes());
             news.replace(subscription, position, told);
         } else if outbox.has_room(told.bytes(), &self.router.limits) {

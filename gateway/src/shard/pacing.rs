@@ -1,11 +1,13 @@
 //! Who signs up or in too often, or with wrong tokens, is answered later, not less (device reference
 //! 17): a device that is closed or refused comes back at once, one that waits for its answer waits.
+//! Clients that subscribe too often are refused: they can tell (cloud reference 9.2).
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-use shared::ids::DeviceId;
+use shared::channel::message::Failure;
+use shared::ids::{DeviceId, UserId};
 use shared::time::Instant;
 
 use super::Shard;
@@ -16,6 +18,7 @@ use crate::account::pace::{Paces, Rate, TooOften};
 use crate::config::Handshakes;
 use crate::connection::close::Closing;
 use crate::connection::{CloseReason, ConnectionId};
+use crate::events::subscription::digest;
 use crate::reject::Reject;
 
 /// Sign-ups and sign-ins of one device: one per second, five at once (device reference 17).
@@ -46,6 +49,8 @@ pub(super) struct Pacing {
     /// Of all devices together.
     everybody: Paces<()>,
     addresses: Paces<IpAddr>,
+    /// Clients that subscribe, by user and by what stands for their ids.
+    subscribers: Paces<(UserId, [u8; 16])>,
     waiting: BTreeMap<ConnectionId, Waiting>,
     agenda: Agenda<ConnectionId>,
     /// Its request has waited, and is served now.
@@ -53,14 +58,20 @@ pub(super) struct Pacing {
 }
 
 impl Pacing {
-    pub(super) fn new(budgets: &Handshakes, now: Instant) -> Self {
+    pub(super) fn new(budgets: &Handshakes, subscriptions_per_sec_max: u32, now: Instant) -> Self {
         let per_sec = budgets.sign_ins_per_sec_max;
         let every = Duration::from_secs(1) / per_sec;
         let everybody = Rate { every, burst: per_sec.div_ceil(10), wait_max: EVERYBODY_WAIT_MAX };
+        let subscribers = Rate {
+            every: Duration::from_secs(1) / subscriptions_per_sec_max.max(1),
+            burst: subscriptions_per_sec_max,
+            wait_max: Duration::ZERO,
+        };
         Self {
             everybody: Paces::new(everybody, now),
             devices: Paces::new(DEVICE, now),
             addresses: Paces::new(ADDRESS, now),
+            subscribers: Paces::new(subscribers, now),
             waiting: BTreeMap::new(),
             agenda: Agenda::default(),
             has_waited: None,
@@ -92,6 +103,14 @@ impl Pacing {
 }
 
 impl Shard {
+    /// Whether a client may have one more subscription for a user so soon (cloud reference 9.2, rule
+    /// 10).
+    pub(super) fn pace_subscriber(&mut self, user: UserId, client: &str) -> Result<(), Failure> {
+        let key = (user, digest(client.as_bytes()));
+        let taken = self.pacing.subscribers.take(key, self.now.instant);
+        taken.map(drop).map_err(|_| Failure::SubscribesTooOften)
+    }
+
     /// Whether a sign-up or sign-in of a device, whose token is right, goes on now.
     pub(super) fn pace_device(
         &mut self,

@@ -44,7 +44,9 @@ impl Shard {
                 self.router.reply(caller.channel, caller.request, Reply::Done);
                 Ok(())
             }
-            EventsCommand::Deliver | EventsCommand::EndClient { .. } => Err(Failure::WrongShard),
+            EventsCommand::Deliver
+            | EventsCommand::EndClient { .. }
+            | EventsCommand::ListSubscriptions { .. } => Err(Failure::WrongShard),
         };
         if let Err(failure) = outcome {
             self.fail(caller, failure);
@@ -80,6 +82,7 @@ impl Shard {
         {
             return Err(Failure::TooManySubscriptions);
         }
+        self.pace_subscriber(caller.user, &asked.client)?;
         self.check_commits().map_err(|_| Failure::Overloaded)?;
         let mut random = [0; 16];
         self.random.fill(&mut random);
@@ -226,11 +229,13 @@ impl Shard {
     }
 
     /// From now on it is written whether the devices of this user come and go. What others were told
-    /// differs from what is while that could not be stored: then all are told.
+    /// differs from what is while that could not be stored, or is on its way to the store: then all are
+    /// told, for it was heard by this one too.
     fn note_who_is_online(&mut self, caller: Caller, news: &mut News) {
         let to_devices = |found: &&Subscription| found.asked.target == Target::Devices;
         let all = self.events.subscriptions.of_user(caller.user);
-        let is_first = all.filter(to_devices).nth(1).is_none();
+        let is_told = self.events.telling.contains_key(&caller.user);
+        let is_first = !is_told && all.filter(to_devices).nth(1).is_none();
         let accounts = &self.router.accounts;
         let Some(owner) = accounts.user(caller.user) else { return };
         for &key in &accounts[owner].devices {

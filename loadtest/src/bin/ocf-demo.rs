@@ -24,8 +24,8 @@ Examples:
   cargo demo -- --fussy                         devices that notice what the cloud does wrong
   cargo demo -- --headless --for 60             for scripts: one minute
 
-DIR/demo.json appears when everything is ready and names addresses, tokens and certificates; the logs
-are in DIR/logs. Ctrl-C stops everything.";
+DIR/demo.json appears when everything is ready and names addresses, tokens and
+certificates; the logs are in DIR/logs. Ctrl-C stops everything.";
 
 /// A whole OCF Cloud on this machine, with simulated devices.
 #[derive(Parser, Debug)]

@@ -127,6 +127,8 @@ pub struct ClientRecord {
     pub introspects: bool,
     /// Authorities of its own servers' certificates, in PEM; empty for none.
     pub authorities: String,
+    /// Where its events may go: hosts, and all those below them; anywhere when empty.
+    pub events_hosts: Vec<String>,
     /// A client that is not is unknown to everybody but operators.
     pub enabled: bool,
     /// Seconds since 1970.

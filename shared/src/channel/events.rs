@@ -17,6 +17,9 @@ use super::message::LinkView;
 use crate::ids::{DeviceId, SubscriptionId, UserId};
 use crate::secret::Secret;
 
+/// Notifications to one receiver that a shard has under way at a time.
+pub const DELIVERIES_PER_RECEIVER_MAX: usize = 32;
+
 /// The events that there are (cloud reference 5.2).
 #[derive(
     Clone,
@@ -195,6 +198,14 @@ pub enum EventsCommand {
     /// A client may have nothing any more: its subscriptions under grants end;
     /// [`super::message::Reply::Done`]. About any partition of the shard, and to every shard.
     EndClient { client: String },
+    /// All subscriptions of the shard in the order of their ids, a page at a time:
+    /// [`super::message::Reply::Subscriptions`]. About any partition of the shard.
+    ListSubscriptions {
+        /// Begin behind this one; at the first when none.
+        after: Option<SubscriptionId>,
+        /// Of this client only; of all when none.
+        client: Option<String>,
+    },
     /// What came of a delivery: [`super::message::Reply::Done`], whether anybody waited for it or not.
     Delivered { id: SubscriptionId, number: u64, outcome: Outcome },
 }
@@ -207,14 +218,96 @@ pub enum Outcome {
     /// The receiver does not want the subscription any more.
     Gone,
     /// The receiver will never take this notification.
-    Refused,
+    Refused {
+        /// Why.
+        why: Trouble,
+    },
     /// Nobody was asked: its client is not registered any more, or switched off.
     ClientGone,
     /// The receiver may take it another time.
     Failed {
+        /// Why.
+        why: Trouble,
         /// When, if it said so.
         retry_after_secs: Option<u32>,
     },
+}
+
+/// Why a notification was not taken, as far as operators are told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub enum Trouble {
+    /// The receiver has answered with this HTTP status.
+    Status(u16),
+    /// The receiver has not answered in time.
+    TimedOut,
+    /// There is no connection to the receiver, or it was lost.
+    NotConnected,
+    /// The receiver has an address now to which no events go.
+    NotAllowed,
+    /// The receiver's certificate is not trusted.
+    NotTrusted,
+    /// What there is to tell cannot be written in the form that was asked for.
+    NotWritable,
+    /// Nobody has asked the receiver: that is our trouble.
+    NotSent,
+}
+
+/// A subscription as operators see it: no secret, and of its URL not the path, which may be one.
+#[derive(Clone, PartialEq, Eq, Debug, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub struct SubscriptionView {
+    /// Which.
+    pub id: SubscriptionId,
+    /// Whose devices it is about.
+    pub user: UserId,
+    /// Whose it is.
+    pub client: String,
+    /// To what.
+    pub target: Target,
+    /// Which events.
+    pub types: EventTypes,
+    /// Scheme, host and port of its receiver.
+    pub receiver: String,
+    /// When it began, in seconds since 1970.
+    pub created: u64,
+    /// How far it has come.
+    pub state: SubscriptionState,
+    /// Notifications that have been dealt with since it began: the number of the next one.
+    pub next_number: u64,
+    /// Notifications that wait, with the one that is being delivered.
+    pub waiting: u32,
+    /// How its deliveries have gone.
+    pub deliveries: Deliveries,
+}
+
+/// How far a subscription has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub enum SubscriptionState {
+    /// It is not stored yet.
+    Starting,
+    /// It stands.
+    Active,
+    /// Its last notification says that it has ended.
+    Ending,
+}
+
+/// How the deliveries of a subscription have gone since the gateway was started.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Default, Debug, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize,
+)]
+pub struct Deliveries {
+    /// Notifications that the receiver has taken.
+    pub delivered: u64,
+    /// Notifications that the receiver has refused for good.
+    pub refused: u64,
+    /// Attempts that have failed, and were or will be made again.
+    pub failed: u64,
+    /// When the receiver has taken one last, in seconds since 1970.
+    pub last_delivered: Option<u64>,
+    /// What went wrong last, and when, in seconds since 1970.
+    pub last_trouble: Option<(Trouble, u64)>,
+    /// Since when the notification that is next has failed, in seconds since 1970: also before the
+    /// gateway was started.
+    pub failing_since: Option<u64>,
 }
 
 /// What has happened.

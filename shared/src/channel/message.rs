@@ -7,7 +7,7 @@
 use super::authorization::{
     AuthorizationCommand, ClientRecord, Granted, LoginRecord, RegistryCommand, SigningKey,
 };
-use super::events::{Delivery, EventsCommand};
+use super::events::{Delivery, EventsCommand, SubscriptionView};
 use super::figures::ShardFigures;
 use crate::ids::{DeviceId, GrantId, SubscriptionId, UserId};
 use crate::ocf::device::Status;
@@ -179,6 +179,13 @@ pub enum Reply {
     Subscribed(SubscriptionId),
     /// The figures of a shard.
     Figures(Box<ShardFigures>),
+    /// Some subscriptions.
+    Subscriptions {
+        /// In the order of their ids.
+        subscriptions: Vec<SubscriptionView>,
+        /// Where to go on, if there may be more: behind this id, which need not be among them.
+        next: Option<SubscriptionId>,
+    },
     /// A notification to be delivered: the only one that answers no command.
     Delivery(Box<Delivery>),
     /// Done, and durable.
@@ -289,6 +296,8 @@ pub enum Failure {
     NoSuchSubscription,
     /// The user, or the device, has as many subscriptions as may be.
     TooManySubscriptions,
+    /// The client subscribes more often than it may.
+    SubscribesTooOften,
     /// The device belongs to somebody else.
     OwnedByAnother,
     /// A bound was reached: devices or tokens of the user, requests under way.

@@ -3,10 +3,14 @@
 use std::process::{Command, Output};
 
 use hyper::Method;
+use loadtest::demo::Partner;
 use serde_json::{Value, json};
-use tests::browser::{Browser, authorization, code, link, redeem, token};
+use tests::browser::{Browser, SCOPE, authorization, code, link, redeem, token};
 use tests::processes::{Setup, TestCloud, binaries};
+use tests::receiver::{Reaction, Receiver};
 use tests::scripted::{Says, Scripted};
+
+use super::subscribing::{SECRET, subscribe, wish};
 
 const LIGHT: &str = "00000000-0000-4000-8000-00000000000a";
 
@@ -65,6 +69,85 @@ fn command(cloud: &TestCloud, words: &[&str]) -> Output {
     let config = cloud.cloud.installation.path("api.toml");
     let mut command = Command::new(&binaries().api);
     command.arg("--config").arg(config).args(words).output().unwrap()
+}
+
+/// What operators look at when a partner says that events are missing.
+#[test]
+fn operators_see_subscriptions_and_how_their_deliveries_go() {
+    let mut cloud = TestCloud::start(Setup::default());
+    let (rest, token, operator) = (cloud.rest(), cloud.token(), cloud.operator_token());
+    let failing = Receiver::reacting(|_| Reaction::Status(500));
+    let taking = Receiver::start();
+    let of_failing =
+        subscribe(&rest, &token, "", &failing.url("/secret/path"), &["devices_online"]);
+    let of_taking = subscribe(&rest, &token, "", &taking.url("/"), &["devices_online"]);
+    let see = |query: &str| {
+        rest.get(format!("/operator/v1/subscriptions{query}")).token(&operator).send()
+    };
+    let one = |id: &str| {
+        let page = see("").is(200).value();
+        let mut all = page["subscriptions"].as_array().unwrap().clone();
+        all.retain(|one| one["id"] == id);
+        all.remove(0)
+    };
+    cloud.wait_until("both attempts are told of", |_| {
+        one(&of_failing)["failed_attempts"] != 0 && one(&of_taking)["delivered"] == 1
+    });
+    let failed = one(&of_failing);
+    assert_eq!(failed["last_error"]["kind"], "status");
+    assert_eq!(failed["last_error"]["status"], 500);
+    assert_eq!((&failed["waiting"], &failed["next_number"]), (&json!(1), &json!(0)));
+    assert!(failed["failing_since"].is_u64() && failed["state"] == "active");
+    assert_eq!(failed["receiver"], failing.url(""));
+    let taken = one(&of_taking);
+    assert_eq!((&taken["waiting"], &taken["next_number"]), (&json!(0), &json!(1)));
+    assert!(taken["last_delivered"].is_u64() && taken.get("last_error").is_none());
+    let text = see("").text();
+    assert!(!text.contains(SECRET) && !text.contains("/secret/path"), "{text}");
+    assert_eq!(see("?client=nobody").is(200).value(), json!({ "subscriptions": [] }));
+    let last = [&of_failing, &of_taking].into_iter().max().unwrap();
+    assert_eq!(see(&format!("?after={last}")).is(200).value()["subscriptions"], json!([]));
+    see("?after=nonsense").is_problem(400);
+    rest.get("/operator/v1/subscriptions").token(&token).send().is_problem(403);
+
+    let client = failed["client"].as_str().unwrap();
+    let listed = command(&cloud, &["subscriptions", "list", "--client", client]);
+    assert!(listed.status.success(), "{listed:?}");
+    let lines = String::from_utf8(listed.stdout).unwrap();
+    let ids: Vec<_> = lines
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].clone())
+        .collect();
+    assert!(ids.len() == 2 && ids.contains(&json!(of_failing)), "{lines}");
+    cloud.stop();
+}
+
+/// Cloud reference 9.2, rule 9.
+#[test]
+fn events_of_a_client_with_hosts_of_its_own_go_nowhere_else() {
+    let cloud = TestCloud::start(Setup::default());
+    let (rest, partner) = (cloud.rest(), cloud.partner());
+    let client = json!({
+        "id": "bound", "name": "Bound", "scope": SCOPE,
+        "redirect_uris": [partner.redirect_uri], "events_hosts": ["localhost"],
+    });
+    let made = rest.post("/operator/v1/clients").token(&cloud.operator_token()).json(&client);
+    let made = made.send().is(201).value();
+    assert_eq!(made["events_hosts"], json!(["localhost"]));
+    let bound = Partner {
+        client_id: "bound".into(),
+        client_secret: made["client_secret"].as_str().unwrap().into(),
+        ..partner
+    };
+    let (access, _) = link(&rest, &bound);
+    let receiver = Receiver::start();
+    let here = receiver.url("/");
+    let refused = wish(&here, &["devices_online"]);
+    let ask = rest.post("/api/v1/devices/subscriptions").token(&access);
+    ask.json(&refused).send().is_problem(400);
+    subscribe(&rest, &access, "", &here.replace("127.0.0.1", "localhost"), &["devices_online"]);
+    receiver.wait_for(1);
+    cloud.stop();
 }
 
 #[test]

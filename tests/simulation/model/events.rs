@@ -139,7 +139,7 @@ impl Receivers {
         let is_last = number + 1 == known.handed.len() as u64;
         match outcome {
             Outcome::Accepted => known.refusals = 0,
-            Outcome::Refused => known.refusals = known.refusals.saturating_add(1),
+            Outcome::Refused { .. } => known.refusals = known.refusals.saturating_add(1),
             Outcome::Gone => return known.unwanted = true,
             // Clients of the simulation stay what they are: nobody finds them gone.
             Outcome::Failed { .. } | Outcome::ClientGone => return,

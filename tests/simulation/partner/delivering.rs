@@ -10,6 +10,7 @@ use crate::simulation::agenda::{Attempt, Event};
 use crate::simulation::plan::Fault;
 use crate::simulation::run::Simulation;
 use crate::simulation::verdict::Invariant;
+use crate::{FAILED, REFUSED, UNAVAILABLE};
 
 /// What becomes of an attempt.
 struct Fate {
@@ -66,24 +67,26 @@ impl Simulation {
     }
 
     fn fate(&mut self, delivery: &Delivery) -> Fate {
-        let failed = Outcome::Failed { retry_after_secs: None };
         let refuses = self.model.receivers.find(delivery.id).is_some_and(|it| it.refuses);
         if refuses {
-            return Fate { taken: Some(false), outcome: Some(Outcome::Refused) };
+            return Fate { taken: Some(false), outcome: Some(REFUSED) };
         }
         if !self.dice.happens(self.rate(Fault::BadReceiver)) {
             return Fate { taken: Some(true), outcome: Some(Outcome::Accepted) };
         }
         match self.dice.below(16) {
-            0..5 => Fate { taken: None, outcome: Some(failed) },
-            5..8 => Fate { taken: Some(true), outcome: Some(failed) },
+            0..5 => Fate { taken: None, outcome: Some(FAILED) },
+            5..8 => Fate { taken: Some(true), outcome: Some(FAILED) },
             8..10 => {
                 let retry_after_secs = Some(self.dice.between(1, 20) as u32);
-                Fate { taken: None, outcome: Some(Outcome::Failed { retry_after_secs }) }
+                Fate {
+                    taken: None,
+                    outcome: Some(Outcome::Failed { why: UNAVAILABLE, retry_after_secs }),
+                }
             }
             10..12 => Fate { taken: None, outcome: None },
             12..14 => Fate { taken: Some(true), outcome: None },
-            14 => Fate { taken: Some(false), outcome: Some(Outcome::Refused) },
+            14 => Fate { taken: Some(false), outcome: Some(REFUSED) },
             _ => Fate { taken: Some(false), outcome: Some(Outcome::Gone) },
         }
     }

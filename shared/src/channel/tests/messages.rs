@@ -12,7 +12,8 @@ use crate::channel::authorization::{
 };
 use crate::channel::codec::Message;
 use crate::channel::events::{
-    BodyFormat, Delivery, Event, EventBody, EventType, EventsCommand, NewSubscription, Target,
+    BodyFormat, Deliveries, Delivery, Event, EventBody, EventType, EventsCommand, NewSubscription,
+    Outcome, SubscriptionState, SubscriptionView, Target, Trouble,
 };
 use crate::channel::figures::{Delays, ProcessMemory, ShardFigures, TableMemory};
 use crate::channel::message::{
@@ -69,6 +70,17 @@ fn any_command() -> impl Strategy<Value = Command> {
             })
         }),
         text().prop_map(|client| Command::Events(EventsCommand::EndClient { client })),
+        (option::of(any::<[u8; 16]>()), option::of(text())).prop_map(|(after, client)| {
+            let after = after.map(SubscriptionId::from_bytes);
+            Command::Events(EventsCommand::ListSubscriptions { after, client })
+        }),
+        (any::<u64>(), any_trouble(), option::of(any::<u32>())).prop_map(
+            |(number, why, retry_after_secs)| {
+                let id = SubscriptionId::from_bytes([1; 16]);
+                let outcome = Outcome::Failed { why, retry_after_secs };
+                Command::Events(EventsCommand::Delivered { id, number, outcome })
+            }
+        ),
         (any_client(), option::of(any::<u64>())).prop_map(|(client, replaces)| {
             Command::Registry(RegistryCommand::PutClient { client, replaces })
         }),
@@ -84,6 +96,28 @@ fn any_command() -> impl Strategy<Value = Command> {
             }))
         }),
     ]
+}
+
+fn any_trouble() -> impl Strategy<Value = Trouble> {
+    prop_oneof![any::<u16>().prop_map(Trouble::Status), Just(Trouble::NotTrusted)]
+}
+
+fn any_subscription() -> impl Strategy<Value = SubscriptionView> {
+    (any::<[u8; 16]>(), text(), device(), option::of((any_trouble(), any::<u64>()))).prop_map(
+        |(id, text, device, last_trouble)| SubscriptionView {
+            id: SubscriptionId::from_bytes(id),
+            user: UserId::from_bytes(id),
+            client: text.clone(),
+            target: Target::Resource(device, text.clone()),
+            types: [EventType::ResourceContentChanged].into_iter().collect(),
+            receiver: text,
+            created: 1,
+            state: SubscriptionState::Active,
+            next_number: 7,
+            waiting: 2,
+            deliveries: Deliveries { last_trouble, ..Deliveries::default() },
+        },
+    )
 }
 
 fn any_client() -> impl Strategy<Value = ClientRecord> {
@@ -103,6 +137,7 @@ fn any_client() -> impl Strategy<Value = ClientRecord> {
             scopes: Scopes::READ,
             introspects: false,
             authorities: String::new(),
+            events_hosts: Vec::new(),
             enabled: true,
             created: 1,
         },
@@ -183,6 +218,12 @@ fn any_reply() -> impl Strategy<Value = Reply> {
         any_figures().prop_map(|figures| Reply::Figures(Box::new(figures))),
         Just(Reply::Done),
         Just(Reply::Failed(Failure::DeviceOffline)),
+        (vec(any_subscription(), 0..4), option::of(any::<[u8; 16]>())).prop_map(
+            |(subscriptions, next)| {
+                let next = next.map(SubscriptionId::from_bytes);
+                Reply::Subscriptions { subscriptions, next }
+            }
+        ),
         any_delivery().prop_map(|delivery| Reply::Delivery(Box::new(delivery))),
     ]
 }
