@@ -13,7 +13,7 @@ impl Driver {
         let waiting = self.store.waiting_bytes();
         figures.tables.extend([
             table("ring.sockets", ring.sockets, ring.socket_bytes, ring.table_bytes),
-            table("ring.buffers", ring.buffers, ring.touched_bytes, ring.buffer_bytes),
+            table("ring.buffers", ring.buffers, ring.touched_bytes, ring.touched_bytes),
             table("store.queue", self.store.waiting(), waiting, waiting),
         ]);
         figures.process = of_process();
