@@ -492,6 +492,7 @@ fn devices_that_come_while_the_store_writes_are_told_of_together() {
         world.advance(Duration::from_millis(10));
     }
     world.advance_secs(5);
+    world.disk(Disk::Takes(Duration::ZERO));
     let all = subscriber.accept_all();
     let counts: Vec<_> = all.iter().map(|(_, _, body)| devices(body).len()).collect();
     assert_eq!(counts, [1, 9]);
