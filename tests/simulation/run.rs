@@ -210,7 +210,7 @@ impl Simulation {
                     }
                     let Some(event) = self.agenda.take() else { return };
                     if matches!(event, Event::Rest) {
-                        if self.is_telling(0) {
+                        if self.is_telling() {
                             self.enter(self.instant + SETTLE, Event::Rest);
                             continue;
                         }
@@ -293,9 +293,7 @@ impl Simulation {
                 self.check_return();
                 self.season = Season::Audit;
             }
-            Event::Settle => self.settle(),
-            // What a receiver can be told before the next look does not count.
-            Event::Compare if self.is_telling((SETTLE / 2).as_secs() as usize) => self.settle(),
+            Event::Settle => (self.settled, self.settled_at) = (self.step, self.instant),
             Event::Compare => {
                 self.check_latest();
                 self.all_leave();
@@ -336,12 +334,7 @@ impl Simulation {
         let back = self.instant + RETURN;
         self.enter(back, Event::Return);
         self.enter(back + AUDIT, Event::Settle);
-    }
-
-    /// The last changes are over. Everybody is told of them in a while.
-    fn settle(&mut self) {
-        (self.settled, self.settled_at) = (self.step, self.instant);
-        self.enter(self.instant + SETTLE, Event::Compare);
+        self.enter(back + AUDIT + SETTLE, Event::Compare);
     }
 
     fn all_leave(&mut self) {

@@ -146,6 +146,9 @@ fn supersede(world: &World, device: &Peer) {
     newer.sign_in();
 }
 
+/// What ends the session of a device, and the code that others hear.
+type End<'a> = (&'a dyn Fn(&Peer), shared::coap::ResponseType);
+
 /// Device reference 11.4, 4.6: superseded, the token expired: 5.03, as when the connection is lost;
 /// removed by a Mediator: 4.04, as when it has signed off. So end the requests under way, too.
 #[test]
@@ -159,7 +162,7 @@ fn whatever_ends_a_session_ends_what_it_serves_with_the_code_of_its_reason() {
         assert!(matches!(reply, Reply::Done), "{reply:?}");
     };
     let expire = |_: &Peer| world.advance_secs(12);
-    let ends: [(&dyn Fn(&Peer), _); 3] = [
+    let ends: [End<'_>; 3] = [
         (&|device| supersede(&world, device), ServiceUnavailable),
         (&expire, ServiceUnavailable),
         (&remove, NotFound),

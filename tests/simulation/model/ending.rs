@@ -11,6 +11,9 @@ use crate::simulation::peer::HREFS;
 use crate::simulation::run::Simulation;
 use crate::simulation::verdict::Invariant;
 
+/// Notifications that the slowest receiver is told while everybody waits for the last of them.
+const AT_ONCE_MAX: usize = 10;
+
 impl Simulation {
     /// Everybody who has something to get in with is in.
     pub(in crate::simulation) fn check_return(&mut self) {
@@ -22,15 +25,15 @@ impl Simulation {
         }
     }
 
-    /// Whether some subscription has more than so many notifications to go out, and they do go out. A
-    /// slow receiver gets its time, and one that gets nothing is no reason to wait.
-    pub(in crate::simulation) fn is_telling(&mut self, most: usize) -> bool {
+    /// Whether some subscription has notifications to go out, and they do go out. A slow receiver gets
+    /// its time, and one that gets nothing is no reason to wait.
+    pub(in crate::simulation) fn is_telling(&mut self) -> bool {
         let outboxes = self.model.acknowledged.outboxes.of_users.values();
         let standing = outboxes.filter(|outbox| outbox.asked.is_some());
         let (mut told, mut has_more) = (0, false);
         for outbox in standing {
             told += outbox.done;
-            has_more |= outbox.waiting.len() > most;
+            has_more |= !outbox.waiting.is_empty();
         }
         let before = std::mem::replace(&mut self.told, told);
         has_more && told != before
@@ -70,6 +73,13 @@ impl Simulation {
         self.check_facts();
     }
 
+    /// Notifications that a receiver has not been told yet.
+    fn waits_for(&self, known: &Subscribed) -> usize {
+        let outboxes = &self.model.acknowledged.outboxes.of_users;
+        let outbox = known.id.and_then(|id| outboxes.get(&(self.users[known.user], id)));
+        outbox.map_or(0, |outbox| outbox.waiting.len())
+    }
+
     /// Whether a device has begun a message that is none: all that it says is the rest of it.
     fn babbles(&self, peer: usize) -> bool {
         let link = self.peers[peer].link;
@@ -80,6 +90,10 @@ impl Simulation {
     fn check_told_of_present(&mut self) {
         let wrong = self.current_receivers().find_map(|(number, known)| {
             let user = known.user;
+            // A slow one has the rest of its time when nobody makes news any more.
+            if self.waits_for(known) > AT_ONCE_MAX {
+                return None;
+            }
             let untold = match &known.asked.target {
                 // Somebody's token has expired in this moment.
                 Target::Devices if known.heard > self.settled_at => return None,
