@@ -233,10 +233,11 @@ impl World {
                 state.users.remove(&user);
                 Ok(Reply::Done)
             }
-            // The authorization server and events are tested with the real gateway.
-            Command::Authorization(_) | Command::Registry(_) | Command::Events(_) => {
-                Err(Failure::StoreUnavailable)
-            }
+            // The authorization server, events and figures are tested with the real gateway.
+            Command::Authorization(_)
+            | Command::Registry(_)
+            | Command::Events(_)
+            | Command::ReadFigures => Err(Failure::StoreUnavailable),
         };
         Some(outcome.unwrap_or_else(Reply::Failed))
     }
