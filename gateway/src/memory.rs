@@ -23,7 +23,7 @@ pub const fn allocated(bytes: usize) -> usize {
     match bytes {
         0 => 0,
         1..=64 => bytes.next_multiple_of(16),
-        _ => bytes.next_multiple_of((bytes - 1).next_power_of_two() / 2 / 4),
+        _ => bytes.next_multiple_of(bytes.next_power_of_two() / 2 / 4),
     }
 }
 
