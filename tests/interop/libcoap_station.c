@@ -1,6 +1,8 @@
 /* A station that speaks to the cloud by libcoap over TLS, one connection, driven by lines.
  *
- *   libcoap_station HOST PORT TRUST_ANCHOR CERTIFICATE KEY
+ *   libcoap_station HOST PORT TRUST_ANCHOR CERTIFICATE KEY [MAX_MESSAGE_SIZE]
+ *
+ * With a Max-Message-Size answers that are larger come in blocks, which libcoap puts together.
  *
  * Standard input                         Standard output
  *   serve PATH HEX                         served          GET on PATH is answered so, observable
@@ -67,9 +69,10 @@ static coap_response_t on_response(coap_session_t *s, const coap_pdu_t *sent,
   (void)s, (void)sent, (void)id;
   coap_bin_const_t token = coap_pdu_get_token(received);
   const uint8_t *data = NULL;
-  size_t length = 0;
+  size_t length = 0, offset = 0, total = 0;
   if (!coap_binary_equal(&token, &awaited)) return COAP_RESPONSE_OK;
-  coap_get_data(received, &length, &data);
+  coap_get_data_large(received, &length, &data, &offset, &total);
+  if (offset || length != total) fail("the answer is not whole");
   if (length > BODY_MAX) fail("the answer is too long");
   if (length) memcpy(arrived_body, data, length);
   arrived_length = length;
@@ -180,7 +183,7 @@ static void connect_to(char **arguments) {
 }
 
 int main(int count, char **arguments) {
-  if (count != 6) fail("HOST PORT TRUST_ANCHOR CERTIFICATE KEY");
+  if (count != 6 && count != 7) fail("HOST PORT TRUST_ANCHOR CERTIFICATE KEY [MAX_MESSAGE_SIZE]");
   coap_startup();
   context = coap_new_context(NULL);
   if (!context) fail("no context");
@@ -188,6 +191,10 @@ int main(int count, char **arguments) {
   /* OCF's version options are critical: who does not know them must refuse what has them. */
   coap_register_option(context, OCF_ACCEPT_VERSION);
   coap_register_option(context, OCF_CONTENT_VERSION);
+  if (count == 7) {
+    coap_context_set_csm_max_message_size(context, (uint32_t)strtoul(arguments[6], NULL, 10));
+    coap_context_set_block_mode(context, COAP_BLOCK_USE_LIBCOAP | COAP_BLOCK_SINGLE_BODY);
+  }
   connect_to(arguments);
   static char line[4 * BODY_MAX];
   struct pollfd input = {.fd = 0, .events = POLLIN};
