@@ -9,7 +9,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
-use shared::channel::message::{Failure, Reply, ReplyEnvelope, Subject};
+use shared::channel::authorization::RegistryCommand;
+use shared::channel::message::{Command, Failure, Reply, ReplyEnvelope, Subject};
 use shared::channel::{
     ChannelError, GatewayEnd, Offer, Rest, RingBytes, SendError, is_lost, welcome,
 };
@@ -157,7 +158,11 @@ fn serve(
                 world.reply(envelope)
             }
             Subject::User { .. } => Some(Reply::Failed(Failure::WrongShard)),
-            // The authorization server is tested with the real gateway.
+            // The authorization server is tested with the real gateway. Those who come with a token of
+            // the credentials file are no registered clients.
+            Subject::Partition(_) if is_about_a_client(&envelope.command) => {
+                Some(Reply::Failed(Failure::NoSuchRecord))
+            }
             Subject::Partition(_) => Some(Reply::Failed(Failure::StoreUnavailable)),
         };
         let Some(reply) = reply else { continue };
@@ -172,4 +177,8 @@ fn serve(
         }
     }
     end.announce_sleep()
+}
+
+fn is_about_a_client(command: &Command) -> bool {
+    matches!(command, Command::Registry(RegistryCommand::ReadClient { .. }))
 }
