@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use gateway::config::Takeover;
 use gateway::events::Ending;
+use gateway::store::Table;
 use shared::channel::authorization::AuthorizationCommand;
 use shared::channel::events::{EventBody, EventType, EventsCommand, Outcome, Target};
 use shared::channel::message::{Command, Failure, Reply, Subject};
@@ -13,7 +14,9 @@ use shared::placement::PartitionId;
 use shared::scope::Scopes;
 use tests::{Disk, FAILED, User, World, told};
 
-use EventType::{DevicesOffline, DevicesOnline, DevicesUnregistered, SubscriptionCancelled};
+use EventType::{
+    DevicesOffline, DevicesOnline, DevicesUnregistered, ResourcesPublished, SubscriptionCancelled,
+};
 
 const CLIENT: &str = "partner";
 const REDIRECT: &str = "https://partner.example/cb";
@@ -248,4 +251,35 @@ fn the_former_owner_of_a_device_that_is_taken_over_is_told() {
     assert_eq!(told(&of_links.accept_all()), [(1, SubscriptionCancelled)]);
     let theirs = of_next.accept_all();
     assert_eq!(theirs[0].2, EventBody::Devices(vec![device.id]));
+}
+
+/// The end that is in the commit of a removal is there whatever becomes of another one before it.
+#[test]
+fn what_ends_with_its_device_ends_although_another_end_was_refused() {
+    for (refused, number) in [(0, 1), (1, 1), (2, 1)] {
+        let world = World::new();
+        let user = world.user();
+        let device = user.signed_in_device();
+        device.publish(&["/light/1"]);
+        let subscriber = user.subscribed(Target::Device(device.id), &[ResourcesPublished]);
+        subscriber.accept_all();
+        world.disk(Disk::Hangs);
+        let unsubscribing = world.send_command(user.id, subscriber.unsubscribing());
+        let removing = world.send_command(user.id, Command::RemoveDevice { device: device.id });
+        world.disk(Disk::RefusesThenTakes(refused));
+        world.settle();
+        let unavailable = Reply::Failed(Failure::StoreUnavailable);
+        let done = |refused| if refused { unavailable.clone() } else { Reply::Done };
+        assert_eq!(world.reply(unsubscribing), Some(done(refused > 0)));
+        assert_eq!(world.reply(removing), Some(done(refused > 1)));
+        world.disk(Disk::Takes(Duration::ZERO));
+        if refused > 1 {
+            assert!(subscriber.stands());
+            assert_eq!(subscriber.unsubscribe(), Reply::Done);
+        }
+        let last = [(number, SubscriptionCancelled)];
+        assert_eq!(told(&subscriber.accept_all()), last, "once, {refused} refused");
+        assert!(!subscriber.stands());
+        assert_eq!(world.stored(Table::Outbox), 0, "and nothing is left");
+    }
 }

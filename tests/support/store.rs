@@ -20,6 +20,8 @@ pub enum Disk {
     TakesThenHangs(usize),
     /// They are refused.
     Refuses,
+    /// So many are refused, the others are durable at once.
+    RefusesThenTakes(usize),
 }
 
 /// A commit under way.
@@ -62,7 +64,9 @@ impl Store {
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         match self.disk {
             Disk::Takes(time) => Some(self.waiting.front()?.since + time),
-            Disk::Hangs | Disk::TakesThenHangs(_) | Disk::Refuses => None,
+            Disk::Hangs | Disk::TakesThenHangs(_) | Disk::Refuses | Disk::RefusesThenTakes(_) => {
+                None
+            }
         }
     }
 
@@ -70,14 +74,14 @@ impl Store {
     pub(super) fn next_ended(&mut self, now: Instant) -> Option<Ended> {
         let outcome = match self.disk {
             Disk::Hangs | Disk::TakesThenHangs(0) => return None,
-            Disk::TakesThenHangs(_) => CommitOutcome::Done,
-            Disk::Refuses => CommitOutcome::Refused,
+            Disk::TakesThenHangs(_) | Disk::RefusesThenTakes(0) => CommitOutcome::Done,
+            Disk::Refuses | Disk::RefusesThenTakes(_) => CommitOutcome::Refused,
             Disk::Takes(_) if self.next_deadline()? > now => return None,
             Disk::Takes(_) => CommitOutcome::Done,
         };
         let Waiting { shard, commit, batch, .. } = self.waiting.pop_front()?;
-        if let Disk::TakesThenHangs(left) = &mut self.disk {
-            *left -= 1;
+        if let Disk::TakesThenHangs(left) | Disk::RefusesThenTakes(left) = &mut self.disk {
+            *left = left.saturating_sub(1);
         }
         if outcome == CommitOutcome::Done {
             self.durable.apply(&batch);

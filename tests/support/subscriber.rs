@@ -122,10 +122,14 @@ impl Subscriber {
 
     /// Its client ends it.
     pub fn unsubscribe(&self) -> Reply {
+        self.world.command(self.user, self.unsubscribing())
+    }
+
+    /// The command with which its client ends it.
+    pub fn unsubscribing(&self) -> Command {
         let (id, client) = (self.id, self.client.clone());
         let target = self.target.clone();
-        let command = Command::Events(EventsCommand::Unsubscribe { id, client, target });
-        self.world.command(self.user, command)
+        Command::Events(EventsCommand::Unsubscribe { id, client, target })
     }
 
     /// Whether it stands.

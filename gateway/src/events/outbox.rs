@@ -51,6 +51,8 @@ pub struct Outbox {
     shown: bool,
     rewriting: Option<u64>,
     dropped: Vec<u64>,
+    /// The last word of the subscription is durable; perhaps it has been dealt with since.
+    ended: bool,
 }
 
 impl Outbox {
@@ -102,6 +104,7 @@ impl Outbox {
     /// A notification is durable.
     pub fn insert(&mut self, waiting: Waiting, rewrites: bool) {
         self.staged -= 1;
+        self.ended |= is_last_word(&waiting);
         if rewrites {
             self.rewriting = None;
             if let Some(older) = self.waiting.iter_mut().find(|w| w.position == waiting.position) {
@@ -127,6 +130,7 @@ impl Outbox {
     pub fn load(&mut self, waiting: Waiting) {
         self.next_position = self.next_position.max(waiting.position + 1);
         self.bytes += waiting.bytes;
+        self.ended |= is_last_word(&waiting);
         self.waiting.push_back(waiting);
         self.shown = true;
     }
@@ -186,6 +190,11 @@ impl Outbox {
     /// Whether the last word of the subscription is among them.
     pub fn has_last_word(&self) -> bool {
         self.waiting.iter().any(is_last_word)
+    }
+
+    /// Whether the last word is durable, or was: there is no second one.
+    pub fn has_ended(&self) -> bool {
+        self.ended
     }
 
     /// What is stored behind the last word, found at the start: its place is emptied at the end.

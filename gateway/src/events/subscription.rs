@@ -55,6 +55,12 @@ impl Ending {
         !matches!(self, Self::DeviceGone | Self::ResourceGone)
     }
 
+    /// Whether what it ends for happens once: it has to stand in that very commit, for nobody notices
+    /// it again.
+    pub const fn is_unrepeated(self) -> bool {
+        matches!(self, Self::DeviceGone | Self::ResourceGone)
+    }
+
     /// Whether it is only tried a few times to say so.
     pub const fn is_brief(self) -> bool {
         matches!(self, Self::Unsubscribed | Self::GivenUp | Self::Overflowing | Self::Refused)

@@ -142,26 +142,44 @@ impl Shard {
     pub(super) fn append_end(&mut self, news: &mut News, id: SubscriptionId, ending: Ending) {
         let Some(subscription) = self.events.subscriptions.get_mut(id) else { return };
         match subscription.stage {
+            // The end that is on its way may be refused, and this one is not: then it stands.
+            Stage::Ending(first)
+                if first != Ending::Unwanted
+                    && ending.is_unrepeated()
+                    && !subscription.outbox.has_ended() =>
+            {
+                return Self::put_last_word(news, subscription, ending);
+            }
             Stage::Ending(_) => return,
             // Nobody has been told of it yet.
             Stage::Waiting { .. } => return self.doom(id, ending),
             Stage::Starting | Stage::Active => {}
         }
-        subscription.stage = Stage::Ending(ending);
         if ending.drops_waiting() {
             // It waits until that is durable: what is refused has changed nothing.
             let (user, dropped) = (subscription.user, subscription.outbox.droppable());
             news.writes.extend(dropped.map(|at| record::delete_event(user, id, at)));
         }
+        Self::put_last_word(news, subscription, ending);
+        if subscription.way == Way::Pausing && ending.drops_waiting() {
+            self.events.retries.set(id, self.now.instant);
+        }
+        self.begin_end(id, ending);
+    }
+
+    fn put_last_word(news: &mut News, subscription: &mut Subscription, ending: Ending) {
         let event =
             Event { event_type: EventType::SubscriptionCancelled, body: EventBody::Nothing };
         let value = OutboxRecord { event: event.clone(), ending: Some(ending) }.to_bytes();
         let told = Told { event: Arc::new(event), value };
         let position = subscription.outbox.stage(told.bytes());
         news.put(subscription, position, &told, Some(ending), false);
-        if subscription.way == Way::Pausing && ending.drops_waiting() {
-            self.events.retries.set(id, self.now.instant);
-        }
+    }
+
+    /// From here on a subscription is ending.
+    fn begin_end(&mut self, id: SubscriptionId, ending: Ending) {
+        let Some(subscription) = self.events.subscriptions.get_mut(id) else { return };
+        subscription.stage = Stage::Ending(ending);
         self.outputs.push_back(Output::SubscriptionEnded { id, why: ending });
         self.stop_listening(id);
     }
@@ -184,10 +202,12 @@ impl Shard {
                 subscription.content.writing = false;
                 self.events.to_write.push(id);
             }
-            let drops = subscription.drops_waiting();
+            let outbox = &subscription.outbox;
+            let is_late = subscription.drops_waiting() || (ending.is_some() && outbox.has_ended());
+            let is_active = subscription.stage == Stage::Active;
             let outbox = &mut subscription.outbox;
             match done {
-                true if drops => {
+                true if is_late => {
                     // Too late to be sent.
                     outbox.abandon(&waiting, rewrites);
                     self.events.orphans.push(record::event_key(user, id, waiting.position));
@@ -198,12 +218,16 @@ impl Shard {
                         outbox.drop_waiting();
                     }
                     self.counters.events += 1;
+                    // The one before it was refused.
+                    if let Some(ending) = ending.filter(|_| is_active) {
+                        self.begin_end(id, ending);
+                    }
                 }
                 false => {
                     outbox.abandon(&waiting, rewrites);
                     if is_content {
                         self.content_refused(id, waiting.event);
-                    } else if ending.is_some() {
+                    } else if ending.is_some() && !outbox.has_ended() {
                         self.go_on_after_all(id);
                     }
                 }
