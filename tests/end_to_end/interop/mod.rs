@@ -3,6 +3,7 @@
 mod aiocoap;
 mod libcoap;
 mod openssl;
+mod openssl_life;
 
 use std::path::{Path, PathBuf};
 
