@@ -180,7 +180,7 @@ impl Simulation {
                     self.fail(Invariant::CommitFirst, seen);
                 }
                 if *forever {
-                    self.model.facts.published(user, device, hrefs.clone());
+                    self.model.facts.published(user, device, hrefs.clone(), asked.step);
                 }
             }
             What::Discover if message.code == ResponseType::Content => {

@@ -30,6 +30,8 @@ pub(in crate::simulation) type RequestKey = (u64, u64);
 pub(in crate::simulation) struct Facts {
     of_devices: BTreeMap<(UserId, DeviceId), Fact>,
     doubts: Vec<(DeviceId, RequestKey, Instant)>,
+    /// The step in which the end of links of a device was asked for last.
+    links_doubted: BTreeMap<(UserId, DeviceId), u64>,
 }
 
 impl Facts {
@@ -58,20 +60,33 @@ impl Facts {
         }
     }
 
-    /// A publish was acknowledged.
-    pub(super) fn published(&mut self, user: UserId, device: DeviceId, hrefs: Vec<String>) {
+    /// A publish of this step was acknowledged. An answer may leave so late, over a connection whose
+    /// device does not read and has another one, that the links have ended meanwhile: then it says
+    /// nothing.
+    pub(super) fn published(
+        &mut self,
+        user: UserId,
+        device: DeviceId,
+        hrefs: Vec<String>,
+        asked: u64,
+    ) {
+        if self.links_doubted.get(&(user, device)).is_some_and(|&doubted| doubted >= asked) {
+            return;
+        }
         if let Some(fact) = self.of_devices.get_mut(&(user, device)) {
             fact.links.extend(hrefs);
         }
     }
 
-    /// These links, or all, may end.
+    /// These links, or all, may end from this step on.
     pub(in crate::simulation) fn doubt_links(
         &mut self,
         user: UserId,
         device: DeviceId,
         hrefs: Option<&[String]>,
+        step: u64,
     ) {
+        self.links_doubted.insert((user, device), step);
         if let Some(fact) = self.of_devices.get_mut(&(user, device)) {
             fact.links.retain(|link| hrefs.is_some_and(|hrefs| !hrefs.contains(link)));
         }

@@ -7,8 +7,9 @@ use shared::ids::{DeviceId, UserId};
 
 use super::records::Records;
 
-/// What is remembered of a user: more than changes while an answer is on its way.
-const VIEWS_MAX: usize = 512;
+/// What is remembered of a user: more than changes while an answer is on its way, also to somebody who
+/// does not read for a while beside hundreds who publish.
+const VIEWS_MAX: usize = 2048;
 
 /// What a user sees from a step on.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]

@@ -197,7 +197,7 @@ impl Simulation {
         ]);
         if !forever {
             let user = self.users[self.links[link].user];
-            self.model.facts.doubt_links(user, di, Some(&hrefs));
+            self.model.facts.doubt_links(user, di, Some(&hrefs), self.step);
         }
         self.ask(link, What::Publish { hrefs, forever }, post("/oic/rd", body));
     }
@@ -207,7 +207,7 @@ impl Simulation {
             return;
         }
         let user = self.users[self.links[link].user];
-        self.model.facts.doubt_links(user, self.peers[number].di, None);
+        self.model.facts.doubt_links(user, self.peers[number].di, None, self.step);
         self.ask(link, What::Unpublish, delete("/oic/rd"));
     }
 
