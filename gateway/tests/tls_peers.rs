@@ -5,22 +5,27 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::io::{Read, Write};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use gateway::certs::Authority;
 use gateway::connection::tickets::{TicketKey, TicketKeys};
 use gateway::connection::tls::{Acceptor, CloudCertificate, Established, Progress, Transport};
 use gateway::identity::{Source, TrustAnchors};
+use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256, RsaKeySize};
 use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{CipherSuite, ClientConfig, ClientConnection, RootCertStore};
 use shared::ids::CloudId;
 use shared::record::{Opened, RecordError, Step};
 use shared::time::UnixTime;
 
-const SUITES: [CipherSuite; 5] = [
+/// Those of device reference 3.1; where the certificate of the cloud is RSA, TLS 1.2 has suites for it.
+const SUITES: [CipherSuite; 7] = [
     CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
     CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+    CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+    CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
     CipherSuite::TLS13_AES_128_GCM_SHA256,
     CipherSuite::TLS13_AES_256_GCM_SHA384,
     CipherSuite::TLS13_CHACHA20_POLY1305_SHA256,
@@ -43,8 +48,11 @@ impl Installation {
         let device_ca = Authority::generate("manufacturer", now()).unwrap();
         let cloud = CloudId::from_bytes([1; 16]);
         let issued = server_ca.issue_cloud(cloud, &["localhost".into()]).unwrap();
-        let certificate =
-            CloudCertificate { chain: issued.chain.clone(), key: issued.key.clone_key() };
+        let (chain, key, root) = match is_rsa(suite) {
+            true => (vec![RSA.0.clone()], RSA.1.clone_key(), RSA.0.clone()),
+            false => (issued.chain, issued.key, server_ca.certificate().clone()),
+        };
+        let certificate = CloudCertificate { chain, key };
         let pem = device_ca.certificate_pem();
         let source = Source { name: "manufacturer", bytes: pem.as_bytes() };
         let anchors = TrustAnchors::parse(&[], &[source], &[]).unwrap();
@@ -53,7 +61,7 @@ impl Installation {
         let mut keys = TicketKeys::default();
         keys.add(TicketKey::new([1; 8], [2; 32], now()));
         acceptor.use_ticket_keys(&keys, Duration::from_secs(3600));
-        Self { acceptor, client: client(suite, &server_ca, &device_ca) }
+        Self { acceptor, client: client(suite, root, &device_ca) }
     }
 
     fn connect(&self) -> ClientConnection {
@@ -61,11 +69,31 @@ impl Installation {
     }
 }
 
-fn client(suite: CipherSuite, server_ca: &Authority, device_ca: &Authority) -> Arc<ClientConfig> {
+fn is_rsa(suite: CipherSuite) -> bool {
+    matches!(
+        suite,
+        CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
+            | CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384
+    )
+}
+
+/// A certificate with an RSA key, which takes a moment to make, and that key.
+static RSA: LazyLock<(CertificateDer<'static>, PrivateKeyDer<'static>)> = LazyLock::new(|| {
+    let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
+    let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    (certificate.into(), PrivatePkcs8KeyDer::from(key.serialize_der()).into())
+});
+
+fn client(
+    suite: CipherSuite,
+    root: CertificateDer<'static>,
+    device_ca: &Authority,
+) -> Arc<ClientConfig> {
     let mut provider = aws_lc_rs::default_provider();
     provider.cipher_suites.retain(|known| known.suite() == suite);
     let mut roots = RootCertStore::empty();
-    roots.add(server_ca.certificate().clone()).unwrap();
+    roots.add(root).unwrap();
     let device = device_ca.issue_manufacturer("Device").unwrap();
     let config = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_safe_default_protocol_versions()

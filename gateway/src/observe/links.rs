@@ -7,7 +7,7 @@ use std::time::Duration;
 use shared::coap::Token;
 use shared::time::Instant;
 
-use super::registrations::COUNTER_MASK;
+use super::registrations::next_value;
 use crate::account::UserKey;
 use crate::connection::ConnectionId;
 use crate::directory::query::Pairs;
@@ -65,7 +65,7 @@ impl LinkObserver {
 
     fn count(&mut self, digest: u64, now: Instant) -> u32 {
         (self.digest, self.told) = (digest, now);
-        self.counter = (self.counter + 1) & COUNTER_MASK;
+        self.counter = next_value(self.counter);
         self.counter
     }
 }

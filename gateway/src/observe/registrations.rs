@@ -23,7 +23,12 @@ pub type ObserverKey = Key<Observer>;
 const KEPT_BYTES_MAX: usize = 16 * 1024;
 
 /// Values of Observe are 24 bits wide (RFC 7641 §4.4).
-pub(super) const COUNTER_MASK: u32 = 0x00ff_ffff;
+const VALUE_MAX: u32 = 0x00ff_ffff;
+
+/// The Observe value after this one; none is 0, which stands for there having been none.
+pub(super) const fn next_value(value: u32) -> u32 {
+    if value >= VALUE_MAX { 1 } else { value + 1 }
+}
 
 /// The one observation on a device that serves everybody who observes the same.
 pub struct Upstream {
@@ -286,7 +291,7 @@ impl Observations {
     /// (device reference 11.2).
     pub fn count(&mut self, key: ObserverKey) -> u32 {
         let observer = &mut self.observers[key];
-        observer.counter = (observer.counter + 1) & COUNTER_MASK;
+        observer.counter = next_value(observer.counter);
         observer.counter
     }
 
@@ -308,5 +313,18 @@ impl Observations {
     /// Number of observations on devices, and of those by clients.
     pub fn len(&self) -> (usize, usize) {
         (self.upstreams.len(), self.observers.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 7641 §3.4: newer is what rises, or falls by more than half of all values.
+    #[test]
+    fn values_go_round_and_pass_over_none() {
+        assert_eq!([0, 1, VALUE_MAX - 1].map(next_value), [1, 2, VALUE_MAX]);
+        let after = next_value(VALUE_MAX);
+        assert!(after > 0 && VALUE_MAX - after > 1 << 23);
     }
 }
