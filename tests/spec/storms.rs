@@ -70,18 +70,20 @@ fn who_is_not_signed_in_has_a_bound_of_its_own() {
     assert!(peers[1].is_connected());
 }
 
+/// Device reference 1.3, rule 11: serve sign-ups first.
 #[test]
-fn sign_ins_beyond_the_rate_wait_a_second_and_then_are_told_to_come_again() {
+fn sign_ins_beyond_the_rate_wait_a_second_or_come_again_and_sign_ups_do_not_wait_for_them() {
     let world = World::with(|setup| setup.budgets.handshakes.sign_ins_per_sec_max = 1);
     let user = world.user();
     let peers: Vec<_> = (0..3).map(|_| world.connect()).collect();
-    // A sign-up counts too: the first goes, the second waits, the third is one too many.
-    let tokens: Vec<_> = peers.iter().map(|peer| peer.sign_up_request(&user.token())).collect();
-    let tokens: Vec<_> = peers.iter().zip(tokens).map(|(peer, ask)| peer.send(ask)).collect();
+    peers.iter().for_each(|peer| drop(peer.sign_up(&user.token())));
+    world.advance_secs(10);
+    let tokens: Vec<_> = peers.iter().map(|peer| peer.send(peer.session_request(true))).collect();
     let code = |nth: usize| peers[nth].answer_to(tokens[nth]).map(|answer| answer.code);
-    assert!(code(0).is_some());
+    assert!(code(0).is_some_and(|code| code != ServiceUnavailable));
     assert_eq!(code(1), None);
     assert!(code(2).is_some_and(|code| code == ServiceUnavailable));
+    world.connect().sign_up(&user.token());
     world.advance_secs(1);
     assert!(code(1).is_some_and(|code| code != ServiceUnavailable));
     assert!(peers.iter().all(Peer::is_connected));

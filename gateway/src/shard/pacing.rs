@@ -35,6 +35,16 @@ const EVERYBODY_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Connections of a shard that wait. More are answered at once.
 const WAITING_MAX: usize = 4096;
 
+/// What a device that has shown a right token wants.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Wants {
+    /// It gives up for good after six tries, so it does not wait for others (device reference 1.3, rule
+    /// 11).
+    SignUp,
+    /// It comes again for as long as it lives.
+    SignIn,
+}
+
 /// What goes on when the wait is over.
 enum Waiting {
     /// The request is served.
@@ -83,10 +93,19 @@ impl Pacing {
         self.agenda.next()
     }
 
-    /// How long a device waits: for itself, and for all the others.
-    fn wait_of(&mut self, device: DeviceId, now: Instant) -> Result<Duration, TooOften> {
+    /// How long a device waits: for itself, and for all the others. A sign-up counts among these, and
+    /// those who sign in wait for it.
+    fn wait_of(
+        &mut self,
+        device: DeviceId,
+        wants: Wants,
+        now: Instant,
+    ) -> Result<Duration, TooOften> {
         let own = self.devices.take(device, now)?;
-        Ok(own.max(self.everybody.take((), now)?))
+        match (wants, self.everybody.take((), now)) {
+            (Wants::SignUp, _) => Ok(own),
+            (Wants::SignIn, others) => Ok(own.max(others?)),
+        }
     }
 
     /// Connections that wait.
@@ -116,11 +135,12 @@ impl Shard {
         &mut self,
         id: ConnectionId,
         device: DeviceId,
+        wants: Wants,
     ) -> Result<Option<Flow>, Reject> {
         if self.pacing.has_waited.take() == Some(id) {
             return Ok(None);
         }
-        match self.pacing.wait_of(device, self.now.instant) {
+        match self.pacing.wait_of(device, wants, self.now.instant) {
             Ok(Duration::ZERO) => Ok(None),
             Ok(wait) if self.let_wait(id, wait, Waiting::Request) => Ok(Some(Flow::Wait)),
             Ok(_) | Err(TooOften) => Err(Reject::unavailable("too often")),

@@ -14,6 +14,7 @@ use super::Shard;
 use super::claims::{ClaimOutcome, Takeover};
 use super::dispatch::Flow;
 use super::input::{Output, PeerMessage, Receive};
+use super::pacing::Wants;
 use super::staging::{Change, Gate};
 use super::transactions::{SignUp, Transaction, TransactionKey};
 use super::wire::Requester;
@@ -92,7 +93,7 @@ impl Shard {
             Presented::Taken => return Err(Reject::unavailable("the token is in use")),
             Presented::Unknown => {
                 let key = self.repeated_sign_up(device, &digest, &identity).ok_or(REFUSED)?;
-                if let Some(flow) = self.pace_device(id, device)? {
+                if let Some(flow) = self.pace_device(id, device, Wants::SignUp)? {
                     return Ok(flow);
                 }
                 self.answer_sign_up(requester, key);
@@ -104,7 +105,7 @@ impl Shard {
             return self.wait_at(gate);
         }
         self.check_room(user, device)?;
-        if let Some(flow) = self.pace_device(id, device)? {
+        if let Some(flow) = self.pace_device(id, device, Wants::SignUp)? {
             return Ok(flow);
         }
         self.staging.close(gate);
@@ -290,7 +291,7 @@ impl Shard {
             Ok(key) => key,
             Err(flow) => return Ok(flow),
         };
-        if let Some(flow) = self.pace_device(id, named.device)? {
+        if let Some(flow) = self.pace_device(id, named.device, Wants::SignIn)? {
             return Ok(flow);
         }
         self.bind(id, key);
