@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use gateway::config::Takeover;
 use gateway::events::Ending;
+use gateway::limits::STORE_AGAIN;
 use gateway::store::Table;
 use shared::channel::authorization::AuthorizationCommand;
 use shared::channel::events::{EventBody, EventType, EventsCommand, Outcome, Target};
@@ -282,4 +283,38 @@ fn what_ends_with_its_device_ends_although_another_end_was_refused() {
         assert!(!subscriber.stands());
         assert_eq!(world.stored(Table::Outbox), 0, "and nothing is left");
     }
+}
+
+/// What could not be stored of a device is told later, although the end of its account was on its way
+/// meanwhile and was refused, and others came and went.
+#[test]
+fn a_device_that_stays_after_all_is_told_of() {
+    let world = World::new();
+    let user = world.user();
+    let other = user.signed_in_device();
+    let device = world.connect();
+    device.sign_up(&user.token());
+    let subscriber = user.subscribed(Target::Devices, &[DevicesOnline, DevicesOffline]);
+    subscriber.accept_all();
+    // Nobody hears that it comes, nor that it goes.
+    world.disk(Disk::Refuses);
+    device.sign_in();
+    device.lose();
+    world.advance(STORE_AGAIN);
+    device.connect();
+    device.sign_in();
+    world.disk(Disk::Hangs);
+    let removing = world.send_command(user.id, Command::RemoveDevice { device: device.id });
+    world.advance(STORE_AGAIN);
+    other.lose();
+    world.disk(Disk::RefusesThenTakes(1));
+    world.settle();
+    assert_eq!(world.reply(removing), Some(Reply::Failed(Failure::StoreUnavailable)));
+    world.disk(Disk::Takes(Duration::ZERO));
+    world.advance(STORE_AGAIN * 2);
+    let all = subscriber.accept_all();
+    let is_of =
+        |body: &EventBody| matches!(body, EventBody::Devices(ids) if ids.contains(&device.id));
+    let last = all.iter().rfind(|(_, _, body)| is_of(body)).map(|(_, event_type, _)| *event_type);
+    assert_eq!(last, Some(DevicesOnline), "{all:?}");
 }

@@ -106,20 +106,18 @@ impl Shard {
         touched.dedup();
         let accounts = &self.router.accounts;
         let mut changes: Vec<(UserId, bool, Vec<DeviceId>)> = Vec::new();
-        let untold = std::mem::take(&mut self.events.untold);
         for (user, device) in touched {
             let (known, key) = ((user, device), accounts.device_of_user(user, device));
             let online = key.is_some_and(|key| accounts[key].connection.is_some());
             if self.events.leaving.contains(&known) {
-                // Its account may stay after all.
-                self.events.untold.extend(untold.contains(&known).then_some(known));
+                // Its account may stay after all; what nobody was told of it, nobody was.
                 continue;
             }
             if self.events.telling.contains_key(&user) {
                 self.events.told_next.insert(known);
                 continue;
             }
-            let is_untold = key.is_some() && untold.contains(&known);
+            let is_untold = self.events.untold.remove(&known) && key.is_some();
             if online == self.events.told_online.contains(&known) && !is_untold {
                 continue;
             }
@@ -130,9 +128,6 @@ impl Shard {
                 None => changes.push((user, online, vec![device])),
             }
         }
-        // Those who are told of next are so in any case.
-        let next = untold.iter().filter(|known| self.events.told_next.contains(known));
-        self.events.untold.extend(next);
         for (user, online, devices) in changes {
             for some in devices.chunks(NOTIFICATION_ENTRIES_MAX) {
                 self.tell_status(user, some.to_vec(), online);
