@@ -118,6 +118,8 @@ static void ask(const char *method, char *path, char *query, const char *hex, in
   coap_pdu_t *pdu = coap_new_pdu(COAP_MESSAGE_CON, (coap_pdu_code_t)code, session);
   coap_session_new_token(session, &token_length, awaited_bytes);
   awaited = (coap_bin_const_t){token_length, awaited_bytes};
+  /* What came before is no answer: an observation that nobody waits for may have ended. */
+  arrived = 0;
   coap_add_token(pdu, token_length, awaited_bytes);
   if (observe) coap_insert_optlist(&options, coap_new_optlist(COAP_OPTION_OBSERVE, 0, NULL));
   add_segments(&options, COAP_OPTION_URI_PATH, path, "/");
