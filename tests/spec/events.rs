@@ -498,10 +498,8 @@ fn devices_that_come_while_the_store_writes_are_told_of_together() {
     assert_eq!(counts, [1, 9]);
 }
 
-/// The end is in the commit of what was too much: whatever is stored of what follows, no subscription
-/// goes on that has missed something.
-#[test]
-fn a_crash_behind_what_was_too_much_leaves_no_subscription_that_has_missed_it() {
+/// A subscriber for whom six notifications wait, which is as many as may.
+fn with_a_full_outbox() -> (World, User, Subscriber) {
     let world = World::with(|setup| setup.limits.outbox_events_max = 6);
     let user = world.user();
     let subscriber = user.subscribed(Target::Devices, &[DevicesRegistered, DevicesOnline]);
@@ -510,6 +508,14 @@ fn a_crash_behind_what_was_too_much_leaves_no_subscription_that_has_missed_it() 
     for _ in 0..3 {
         user.signed_in_device();
     }
+    (world, user, subscriber)
+}
+
+/// The end is in the commit of what was too much: whatever is stored of what follows, no subscription
+/// goes on that has missed something.
+#[test]
+fn a_crash_behind_what_was_too_much_leaves_no_subscription_that_has_missed_it() {
+    let (world, user, subscriber) = with_a_full_outbox();
     let (device, token) = (world.connect(), user.token());
     // The claim of the device's id, and its account.
     world.disk(Disk::TakesThenHangs(2));
@@ -527,14 +533,7 @@ fn a_crash_behind_what_was_too_much_leaves_no_subscription_that_has_missed_it() 
 /// A change that the store refuses was not too much for anybody.
 #[test]
 fn what_the_store_refuses_fills_no_outbox() {
-    let world = World::with(|setup| setup.limits.outbox_events_max = 6);
-    let user = world.user();
-    let subscriber = user.subscribed(Target::Devices, &[DevicesRegistered, DevicesOnline]);
-    subscriber.accept_all();
-    // Two each; neighbours are of different types, and not merged.
-    for _ in 0..3 {
-        user.signed_in_device();
-    }
+    let (world, user, subscriber) = with_a_full_outbox();
     let (device, token) = (world.connect(), user.token());
     world.disk(Disk::Refuses);
     device.expect(device.sign_up_request(&token), ServiceUnavailable);
