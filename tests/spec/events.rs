@@ -720,6 +720,33 @@ fn a_subscription_that_meets_a_change_on_its_way_misses_nothing_and_hears_nothin
     assert_eq!(told, [device.id]);
 }
 
+/// What was heard while the subscription waited for a change before it is the present state, and the
+/// device may have nothing else to say.
+#[test]
+fn a_representation_that_comes_before_the_subscription_stands_is_told() {
+    let world = World::new();
+    let user = world.user();
+    let (device, token) = (light_of(&user), user.token());
+    device.lose();
+    world.deliver_all();
+    world.disk(Disk::Takes(Duration::from_secs(2)));
+    let other = world.connect();
+    other.send(other.sign_up_request(&token));
+    world.advance_secs(1);
+    let wish = user.wish(to_light(&device), &[ResourceContentChanged]);
+    let request = world.send_command(user.id, Command::Events(EventsCommand::Subscribe(wish)));
+    device.connect();
+    device.sign_in();
+    let register = device.expect_request("/light/1");
+    device.respond(&register, content(ON).observe(1));
+    world.advance_secs(8);
+    assert!(matches!(world.reply(request), Some(Reply::Subscribed(_))));
+    device.expect_request("/light/1");
+    let told = world.take_deliveries(|_| true);
+    let bodies: Vec<_> = told.iter().map(|it| representation(&it.event.body)).collect();
+    assert_eq!(bodies, [ON]);
+}
+
 /// Cloud reference 5.5: the present state of a device that is not there is the last one known.
 #[test]
 fn of_a_resource_that_nobody_knows_nothing_is_told_until_it_is_known() {

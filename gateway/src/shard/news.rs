@@ -242,6 +242,7 @@ impl Shard {
         subscription.stage = Stage::Active;
         let target = subscription.asked.target.clone();
         self.events.subscriptions.watch(id);
+        self.events.to_write.push(id);
         self.watch_target(&target);
     }
 

@@ -180,6 +180,8 @@ impl Shard {
             self.note_who_is_online(caller, &mut news);
         }
         self.commit_with([], Change::Subscribed { id, caller }, None, news);
+        // A representation that was heard meanwhile is in no initial notification.
+        self.events.to_write.push(id);
         self.watch_target(&target);
     }
 
