@@ -167,8 +167,8 @@ impl Simulation {
             What::Refresh { refresh } => {
                 self.judge_refused_refresh(link, user, device, message, refresh)
             }
-            What::SignOff if message.code == ResponseType::Deleted => {
-                self.judge_end(user, device, link);
+            What::SignOff { account } if message.code == ResponseType::Deleted => {
+                self.judge_end(user, device, *account);
             }
             What::Publish { hrefs, forever } if changed => {
                 let paths: Vec<_> = hrefs.iter().map(|href| format!("/{device}{href}")).collect();
@@ -328,13 +328,9 @@ impl Simulation {
     }
 
     /// A sign-off is acknowledged: that account is gone.
-    fn judge_end(&mut self, user: UserId, device: DeviceId, link: LinkId) {
-        let stored = self.peers[self.links[link].peer].stored.as_ref();
-        let seed = stored.and_then(|stored| stored.seed);
+    fn judge_end(&mut self, user: UserId, device: DeviceId, ended: Option<[u8; 16]>) {
         let account = self.model.acknowledged.accounts.get(&(user, device));
-        if let (Some(account), Some(seed)) = (account, seed)
-            && account.seed == seed
-        {
+        if account.is_some_and(|account| Some(account.seed) == ended) {
             self.fail(
                 Invariant::CommitFirst,
                 format!("{device} is signed off before it is durable"),

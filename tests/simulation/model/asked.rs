@@ -20,7 +20,10 @@ pub(in crate::simulation) enum What {
     Refresh {
         refresh: String,
     },
-    SignOff,
+    SignOff {
+        /// Which account of the device was meant: later there may be another one.
+        account: Option<[u8; 16]>,
+    },
     Publish {
         hrefs: Vec<String>,
         forever: bool,

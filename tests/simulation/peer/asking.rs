@@ -171,7 +171,7 @@ impl Simulation {
     /// One request about its links at a time.
     fn changes_links(&self, link: LinkId) -> bool {
         let about_links = |asked: &Asked| {
-            matches!(asked.what, What::Publish { .. } | What::Unpublish | What::SignOff)
+            matches!(asked.what, What::Publish { .. } | What::Unpublish | What::SignOff { .. })
         };
         self.links[link].asked.values().any(about_links)
     }
@@ -215,7 +215,8 @@ impl Simulation {
         if self.changes_links(link) {
             return;
         }
-        let token = self.ask(link, What::SignOff, delete("/oic/sec/account"));
+        let account = self.peers[number].stored.as_ref().and_then(|stored| stored.seed);
+        let token = self.ask(link, What::SignOff { account }, delete("/oic/sec/account"));
         self.model.facts.doubt(self.peers[number].di, (link as u64, token), self.instant);
     }
 

@@ -83,7 +83,7 @@ impl Simulation {
             }
             What::Download(_) | What::Upload(_) => self.go_on_in_blocks(link, what, message),
             What::SignOut => self.peers[number].session = Session::Out,
-            What::SignOff if message.code == ResponseType::Deleted => {
+            What::SignOff { .. } if message.code == ResponseType::Deleted => {
                 self.peers[number].stored = None;
                 self.leave(number, true);
             }
