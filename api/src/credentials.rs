@@ -19,7 +19,7 @@ use shared::time::UnixTime;
 use crate::auth::{Caller, TokenDigest};
 
 /// Most entries in a file.
-pub const CREDENTIALS_MAX: usize = 100_000;
+pub const CREDENTIALS_MAX: usize = 2_000_000;
 
 /// Longest name of a client, in bytes.
 const CLIENT_BYTES_MAX: usize = 128;
@@ -82,7 +82,7 @@ fn parse(text: &str, path: &Path) -> Result<Vec<(TokenDigest, Caller)>, Credenti
         .map_err(|cause| CredentialsError::Malformed { path: path.into(), cause })?;
     let invalid = |entry, problem| CredentialsError::Invalid { path: path.into(), entry, problem };
     if entries.len() > CREDENTIALS_MAX {
-        return Err(invalid(CREDENTIALS_MAX + 1, "more than 100000 entries"));
+        return Err(invalid(CREDENTIALS_MAX + 1, "more than 2000000 entries"));
     }
     let mut seen = std::collections::HashSet::with_capacity(entries.len());
     let callers = entries.into_iter().zip(1..).map(|(entry, nth)| {
