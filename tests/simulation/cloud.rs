@@ -230,6 +230,7 @@ impl Simulation {
                 Output::SubscriptionEnded { id, why } => self.judge_subscription_end(id, why),
                 Output::Acknowledge { .. }
                 | Output::TlsFailed { .. }
+                | Output::Full { .. }
                 | Output::KeyChanged { .. } => {}
             }
         }

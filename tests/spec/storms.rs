@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gateway::connection::CloseReason;
-use gateway::shard::Budgets;
+use gateway::shard::{Bound, Budgets};
 use shared::coap::ResponseType::ServiceUnavailable;
 use tests::{PKI, Peer, World};
 
@@ -22,6 +22,29 @@ fn let_in(peers: &[Peer]) -> Vec<usize> {
 
 fn reasons(world: &World) -> Vec<CloseReason> {
     world.ended().into_iter().map(|ended| ended.reason).collect()
+}
+
+#[test]
+fn the_log_says_once_a_minute_which_bound_turns_new_connections_away() {
+    let world = World::with(|setup| {
+        setup.connections_max = 2;
+        setup.timers.ping_after = Duration::from_secs(80);
+    });
+    let user = world.user();
+    let in_it = [user.signed_in_device(), user.signed_in_device()];
+    assert_eq!(world.full(), []);
+    let knock = |count| {
+        (0..count).for_each(|_| world.peer(world.device_id(), PKI.product()).knock());
+    };
+    knock(3);
+    assert_eq!(world.full(), [Bound::Connections]);
+    world.advance(Duration::from_secs(59));
+    knock(1);
+    assert_eq!(world.full(), [Bound::Connections]);
+    world.advance(Duration::from_secs(1));
+    knock(1);
+    assert_eq!(world.full(), [Bound::Connections; 2]);
+    assert!(in_it.iter().all(Peer::is_connected));
 }
 
 #[test]
@@ -57,6 +80,7 @@ fn where_too_many_are_under_way_the_one_that_has_waited_longest_makes_room() {
     let connected: Vec<_> = peers.iter().map(Peer::is_connected).collect();
     assert_eq!(connected, [true, false, true, true]);
     assert_eq!(reasons(&world), [CloseReason::Overloaded]);
+    assert_eq!(world.full(), [Bound::Handshakes]);
 }
 
 #[test]
@@ -64,6 +88,7 @@ fn who_is_not_signed_in_has_a_bound_of_its_own() {
     let (world, peers) = storm(3, |budgets| budgets.not_signed_in_max = 2);
     assert_eq!(let_in(&peers), [0, 1], "nobody waits who could make room for the third");
     assert!(!peers[2].is_connected());
+    assert_eq!(world.full(), [Bound::NotSignedIn]);
     peers[0].sign_up(&world.user().token());
     peers[0].sign_in();
     peers[2].connect();

@@ -9,7 +9,7 @@ use std::time::Duration;
 use gateway::connection::moving::Moving;
 use gateway::connection::{CloseReason, ConnectionId};
 use gateway::events::Ending;
-use gateway::shard::{ChannelId, Input, Listener, Output, PeerMessage, Receive, Shard};
+use gateway::shard::{Bound, ChannelId, Input, Listener, Output, PeerMessage, Receive, Shard};
 use loadtest::device::{Event, Output as Wish};
 use shared::channel::events::Delivery;
 use shared::channel::message::Reply;
@@ -75,6 +75,7 @@ pub(super) struct State {
     pub(super) ended: Vec<EndedConnection>,
     pub(super) tls_failures: Vec<String>,
     pub(super) changed_keys: Vec<DeviceId>,
+    pub(super) full: Vec<Bound>,
     /// What simulated stations have said, by station.
     pub(super) events: Vec<(usize, Event)>,
     /// Rules of device reference 1.3 that were broken.
@@ -106,6 +107,7 @@ impl State {
             ended: Vec::new(),
             tls_failures: Vec::new(),
             changed_keys: Vec::new(),
+            full: Vec::new(),
             events: Vec::new(),
             breaches: Vec::new(),
             accepts: 0,
@@ -277,6 +279,7 @@ impl State {
                     self.ended.push(EndedConnection { peer, device, reason });
                 }
                 Output::TlsFailed { error, .. } => self.tls_failures.push(error.to_string()),
+                Output::Full { bound } => self.full.push(bound),
                 Output::KeyChanged { device } => self.changed_keys.push(device),
                 Output::Move { connection, to, state } => {
                     self.departures.push_back(Departure { from: node, connection, to, state });

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use gateway::config::{Cloud, Limits, Timers};
 use gateway::directory::discovery::Endpoint;
-use gateway::shard::{Budgets, ChannelId, Counters, Listener, Parts, Randomness, Settings, Shard};
+use gateway::shard::{
+    Bound, Budgets, ChannelId, Counters, Listener, Parts, Randomness, Settings, Shard,
+};
 use gateway::store::memory::MemoryStore;
 use gateway::store::{Store as _, StoreKey};
 use loadtest::device::{Client, Device, Kind};
@@ -275,6 +277,11 @@ impl World {
     /// Devices that came with another key than that of their sign-up.
     pub fn changed_keys(&self) -> Vec<DeviceId> {
         self.state().changed_keys.clone()
+    }
+
+    /// Bounds of which the log was told that they turn new connections away.
+    pub fn full(&self) -> Vec<Bound> {
+        self.state().full.clone()
     }
 
     /// The shards get another TLS side: certificate, anchors, revocation lists.

@@ -6,9 +6,10 @@ use shared::placement::PARTITIONS;
 
 use super::at_least_1;
 
-/// What one connection is counted with when memory decides how many there may be: our state and the
-/// kernel's sockets, the device's account and links, and as much again for messages under way.
-const BYTES_PER_CONNECTION: u64 = 16 * 1024;
+/// What one connection is counted with when memory decides how many there may be: 5 KiB of the kernel
+/// for its socket, and 2 for our state with the device's account and links, measured; the rest is for
+/// what is under way.
+const BYTES_PER_CONNECTION: u64 = 8 * 1024;
 
 /// Connections of a shard, where memory would allow more: what one core can bring back after a
 /// restart within minutes.

@@ -155,11 +155,11 @@ fn by_default_there_is_a_shard_on_every_core_and_half_the_memory_is_for_connecti
         plan,
         Plan {
             cpus: vec![0, 1, 2, 3],
-            connections_max: 131_072,
-            not_signed_in_max: 16_384,
-            sockets: 132_096,
+            connections_max: 262_144,
+            not_signed_in_max: 32_768,
+            sockets: 263_168,
             rings: 1,
-            sockets_per_ring: 132_096,
+            sockets_per_ring: 263_168,
         }
     );
 }

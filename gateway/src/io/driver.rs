@@ -271,6 +271,12 @@ impl Driver {
                 Output::KeyChanged { device } => {
                     tracing::warn!(%device, "another key than at sign-up");
                 }
+                Output::Full { bound } => tracing::warn!(
+                    shard = self.shard.id().0,
+                    connections = self.shard.sizes().connections,
+                    bound = bound.key(),
+                    "new connections are turned away: raise this bound, or add gateways"
+                ),
                 Output::TlsFailed { peer, error } => tracing::info!(%peer, %error, "TLS failed"),
             }
         }

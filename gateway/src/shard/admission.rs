@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use shared::time::Instant;
 
-use super::Shard;
+use super::{Output, Shard};
 use crate::config::Handshakes;
 use crate::connection::close::Closing;
 use crate::connection::{CloseReason, ConnectionId};
@@ -22,6 +22,31 @@ const WAIT_MAX: Duration = Duration::from_millis(1750);
 
 /// What may be ahead of the rate of handshakes: a second's worth would come as one pause for the others.
 const AHEAD_MAX: Duration = Duration::from_millis(100);
+
+/// The log is told so seldom that nobody more is let in: once is enough to act on.
+const TELL_EVERY: Duration = Duration::from_secs(60);
+
+/// A bound that keeps new connections out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Bound {
+    /// Of all connections of the shard.
+    Connections,
+    /// Of those that are not signed in.
+    NotSignedIn,
+    /// Of handshakes under way.
+    Handshakes,
+}
+
+impl Bound {
+    /// Its key in the configuration.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Connections => "cores.connections_max",
+            Self::NotSignedIn => "cores.not_signed_in_max",
+            Self::Handshakes => "cores.handshakes.in_flight_max",
+        }
+    }
+}
 
 /// How many may come.
 #[derive(Clone, PartialEq, Debug)]
@@ -56,6 +81,8 @@ pub(super) struct Admission {
     /// When the next one would be begun if they came in regular intervals.
     regular: Instant,
     every: Duration,
+    /// When the log was last told of a bound that is reached.
+    told: Option<Instant>,
 }
 
 impl Admission {
@@ -66,6 +93,7 @@ impl Admission {
             begun: VecDeque::new(),
             regular: now,
             every: Duration::from_secs(1) / budgets.per_sec_max,
+            told: None,
         }
     }
 
@@ -134,6 +162,15 @@ impl Admission {
         None
     }
 
+    /// Whether the log is to be told now of a bound that is reached.
+    fn tells(&mut self, now: Instant) -> bool {
+        let tells = self.told.is_none_or(|told| told + TELL_EVERY <= now);
+        if tells {
+            self.told = Some(now);
+        }
+        tells
+    }
+
     fn may_begin(&self, now: Instant) -> bool {
         self.regular <= now + AHEAD_MAX
     }
@@ -142,7 +179,8 @@ impl Admission {
 impl Shard {
     /// Makes room for a connection that wants to be accepted, if need be and if somebody can yield.
     pub(super) fn make_room(&mut self) -> bool {
-        while !self.has_room() {
+        while let Some(bound) = self.bound() {
+            self.tell_of_bound(bound);
             // Those that have ended while they waited hold no place: the next one may.
             let Some(step) = self.admission.new.pop_front() else { return false };
             self.end(step.connection, CloseReason::Overloaded, Closing::Reset);
@@ -150,13 +188,27 @@ impl Shard {
         true
     }
 
-    fn has_room(&self) -> bool {
+    /// The bound that keeps one more out, if one does.
+    fn bound(&self) -> Option<Bound> {
         let budgets = &self.settings.budgets;
-        let connections = self.router.wire.connections.len();
-        let signed_in = self.counters.sessions as usize;
-        connections < self.settings.connections_max
-            && connections.saturating_sub(signed_in) < budgets.not_signed_in_max
-            && self.admission.under_way() < budgets.handshakes.in_flight_max as usize
+        let strangers =
+            self.router.wire.connections.len().saturating_sub(self.counters.sessions as usize);
+        if self.is_full() {
+            Some(Bound::Connections)
+        } else if strangers >= budgets.not_signed_in_max {
+            Some(Bound::NotSignedIn)
+        } else if self.admission.under_way() >= budgets.handshakes.in_flight_max as usize {
+            Some(Bound::Handshakes)
+        } else {
+            None
+        }
+    }
+
+    /// Has the log say why somebody was not let in.
+    pub(super) fn tell_of_bound(&mut self, bound: Bound) {
+        if self.admission.tells(self.now.instant) {
+            self.outputs.push_back(Output::Full { bound });
+        }
     }
 
     /// Resets those who have waited for longer than they wait themselves.

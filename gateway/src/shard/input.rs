@@ -7,6 +7,7 @@ use shared::channel::events::Delivery;
 use shared::channel::message::{CommandEnvelope, ReplyEnvelope};
 use shared::ids::{DeviceId, ShardId, SubscriptionId, UserId};
 
+use super::admission::Bound;
 use super::claims::{ClaimOutcome, EvictOutcome, Takeover};
 use crate::connection::close::Closing;
 use crate::connection::moving::Moving;
@@ -177,6 +178,11 @@ pub enum Output {
     KeyChanged {
         /// Which device.
         device: DeviceId,
+    },
+    /// A new connection is turned away, or another one for its sake: for the log, once a minute.
+    Full {
+        /// The bound that is reached.
+        bound: Bound,
     },
     /// Bring a connection to another shard.
     Move {

@@ -75,7 +75,7 @@ use crate::observe::links::LinkObservers;
 use crate::proxy::Router;
 use crate::store::StoreKey;
 
-pub use admission::Budgets;
+pub use admission::{Bound, Budgets};
 pub use counters::Counters;
 pub use input::{ChannelId, CommitId, Input, Listener, Output, PeerMessage, Receive};
 pub use settings::Settings;

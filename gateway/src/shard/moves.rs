@@ -5,6 +5,7 @@
 //! answered where it arrives.
 
 use super::Shard;
+use super::admission::Bound;
 use super::input::Output;
 use crate::connection::moving::Moving;
 use crate::connection::{CloseReason, Connection, ConnectionId, Phase};
@@ -85,6 +86,7 @@ impl Shard {
 
     fn put_in(&mut self, id: ConnectionId, connection: Connection) {
         if self.is_full() {
+            self.tell_of_bound(Bound::Connections);
             return self.turn_away(id, CloseReason::Overloaded);
         }
         self.router.wire.connections.insert(id, connection);
