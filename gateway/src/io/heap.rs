@@ -39,16 +39,23 @@ impl Heap {
     pub fn tidy(&mut self, now: Instant) {
         if self.due().is_some_and(|due| due <= now) {
             self.used = None;
-            // SAFETY: it frees no memory that is in use, and may be called at any time by any thread;
-            // `main` makes mimalloc the allocator of this process, and where it is not, its heap is empty.
-            unsafe { libmimalloc_sys::mi_collect(true) };
+            give_back();
             #[cfg(target_env = "gnu")]
-            // SAFETY: as above; it locks the heap of one thread after the other for itself.
+            // SAFETY: it frees no memory that is in use, and may be called at any time by any thread; it
+            // locks the heap of one thread after the other for itself.
             unsafe {
                 libc::malloc_trim(0);
             }
         }
     }
+}
+
+/// Gives back to the system what is free in the heap of this thread: for those that have taken much and
+/// sleep now.
+pub fn give_back() {
+    // SAFETY: it frees no memory that is in use, and may be called at any time by any thread; `main`
+    // makes mimalloc the allocator of this process, and where it is not, its heap is empty.
+    unsafe { libmimalloc_sys::mi_collect(true) };
 }
 
 /// Bytes that the allocators have taken from the system: the one of what is written in Rust, and the C

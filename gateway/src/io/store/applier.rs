@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::base::Base;
 use super::frame;
 use super::log::{Sealed, Slot};
+use crate::io::heap;
 
 /// How long a commit waits for the applier when all segments are full, before it is refused.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -146,6 +147,7 @@ fn apply_all(
     while let Ok(first) = sealed.recv() {
         let waiting = std::iter::once(first).chain(sealed.try_iter()).collect();
         let applied = apply_sealed(base, waiting).map(Progress::Applied);
+        heap::give_back();
         let go_on = applied.is_ok();
         if report.send(applied).is_err() || !go_on || merge.send(()).is_err() {
             return;
@@ -162,6 +164,7 @@ fn merge_all(base: &Base, merges: &Receiver<()>, report: &Sender<Result<Progress
                 Err(cause) => break Err(cause),
             }
         };
+        heap::give_back();
         // Everything is safe already; too many tables only make reading slower.
         if let Err(cause) = merged {
             tracing::warn!("cannot merge tables of the store: {cause}");

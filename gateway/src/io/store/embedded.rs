@@ -25,6 +25,7 @@ use super::format::{self, FormatError};
 use super::frame;
 use super::log::{self, Log, Slot};
 use super::state_dir::{StateDirError, take_dir};
+use crate::io::heap;
 use crate::store::{BATCH_BYTES_MAX, Batch, CommitOutcome, RecordSink, Store, StoreError};
 
 /// Bytes of a segment. More makes larger and fewer tables of the base, and a start after a crash
@@ -236,6 +237,7 @@ impl Open {
         let base = open_base(place, !log::exists(dir))?;
         let slots = log::open_slots(dir, segment_bytes).map_err(io("open the log"))?;
         let applied = apply_remaining(place, &base, &slots)?;
+        heap::give_back();
         let base = Arc::new(base);
         let applier = Applier::start(&base).map_err(io("start the threads that apply the log"))?;
         let mut free = slots;
