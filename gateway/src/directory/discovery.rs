@@ -36,6 +36,9 @@ impl Endpoint {
     }
 }
 
+/// What is written of a link besides what is stored: two device ids, their keys, and heads.
+const LINK_BYTES: usize = 112;
+
 /// How the answer looks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Shape {
@@ -68,7 +71,8 @@ pub fn write<'a, I>(
         writer.array(1).map(3).text("rt").array(1).text("oic.wk.res");
         writer.text("if").array(2).text("oic.if.ll").text("oic.if.baseline").text("links");
     }
-    let count = wanted.clone().map(|(_, links)| count(links, query)).sum();
+    let (count, bytes) = extent(wanted.clone(), query, endpoint);
+    out.reserve(bytes);
     Writer(out).array(count);
     for (device, links) in wanted {
         write_links(out, device, links, query, endpoint);
@@ -87,6 +91,19 @@ fn write_old<'a>(
         Writer(out).map(2).text("di").text(&device.text()).text("links").array(count(links, query));
         write_links(out, device, links, query, endpoint);
     }
+}
+
+/// How many links match, and about how many bytes the answer takes.
+fn extent<'a>(
+    devices: impl Iterator<Item = DeviceLinks<'a>>,
+    query: &Query<'_>,
+    endpoint: &Endpoint,
+) -> (usize, usize) {
+    let matching = devices.flat_map(|(_, links)| links.links());
+    matching.filter(|&link| query.wants_link(link)).fold((0, 0), |(count, bytes), link| {
+        let stored = link.before_endpoint().len() + link.after_endpoint().0.len();
+        (count + 1, bytes + LINK_BYTES + stored + endpoint.pair.len())
+    })
 }
 
 fn count(links: &Directory, query: &Query<'_>) -> usize {

@@ -24,22 +24,13 @@ impl Records {
             self.replace_write_key(out)?;
         }
         let start = out.len();
-        let text_at = start + HEADER_BYTES + self.suite.explicit_nonce_bytes();
-        out.resize(text_at, 0);
+        out.resize(start + self.bytes_before_text(), 0);
         if !write(out) {
             out.truncate(start);
             return Ok(());
         }
         let expanded = self.write.expand(self.suite);
-        if out.len() - text_at <= TEXT_BYTES_MAX {
-            self.seal_record(&expanded, out, start, content::APPLICATION_DATA);
-            return Ok(());
-        }
-        let long = out.split_off(text_at);
-        out.truncate(start);
-        for part in long.chunks(TEXT_BYTES_MAX) {
-            self.seal_copy(&expanded, out, part, content::APPLICATION_DATA);
-        }
+        self.seal_text(&expanded, out, start, content::APPLICATION_DATA);
         Ok(())
     }
 
@@ -84,47 +75,76 @@ impl Records {
 
     fn seal_copy(&mut self, expanded: &Expanded, out: &mut Vec<u8>, text: &[u8], kind: u8) {
         let start = out.len();
-        out.resize(start + HEADER_BYTES + self.suite.explicit_nonce_bytes(), 0);
+        out.resize(start + self.bytes_before_text(), 0);
         out.extend_from_slice(text);
-        self.seal_record(expanded, out, start, kind);
+        self.seal_text(expanded, out, start, kind);
     }
 
-    /// Seals the record that begins at `start` and whose text ends the buffer.
-    fn seal_record(&mut self, expanded: &Expanded, out: &mut Vec<u8>, start: usize, kind: u8) {
+    fn bytes_before_text(&self) -> usize {
+        HEADER_BYTES + self.suite.explicit_nonce_bytes()
+    }
+
+    /// The tag, and in TLS 1.3 the content type.
+    fn bytes_after_text(&self) -> usize {
+        usize::from(self.suite.is_tls13()) + self.suite.aead().tag_len()
+    }
+
+    /// Seals the text that ends the buffer, in as many records as it needs. The first one begins at
+    /// `start`, and has room before its text.
+    fn seal_text(&mut self, expanded: &Expanded, out: &mut Vec<u8>, start: usize, kind: u8) {
+        let (before, after) = (self.bytes_before_text(), self.bytes_after_text());
+        let text_at = start + before;
+        let text_len = out.len() - text_at;
+        let records = text_len.div_ceil(TEXT_BYTES_MAX).max(1);
+        out.resize(start + records * (before + after) + text_len, 0);
+        let record_bytes_max = before + TEXT_BYTES_MAX + after;
+        // Parts move towards the end, the last one first: none comes to lie on one that has not moved.
+        for nth in (1..records).rev() {
+            let part = nth * TEXT_BYTES_MAX..text_len.min((nth + 1) * TEXT_BYTES_MAX);
+            let to = text_at + nth * record_bytes_max;
+            out.copy_within(text_at + part.start..text_at + part.end, to);
+        }
+        for record in out[start..].chunks_mut(record_bytes_max) {
+            self.seal_record(expanded, record, kind);
+        }
+    }
+
+    /// Seals a record whose text is in its place.
+    fn seal_record(&mut self, expanded: &Expanded, record: &mut [u8], kind: u8) {
+        let (text_at, after) = (self.bytes_before_text(), self.bytes_after_text());
+        let text_len = record.len() - text_at - after;
+        debug_assert!(text_len <= TEXT_BYTES_MAX);
         let sequence = self.write.sequence();
         let nonce = expanded.nonce(sequence);
-        let text_at = start + HEADER_BYTES + self.suite.explicit_nonce_bytes();
-        let text_len = out.len() - text_at;
-        debug_assert!(text_len <= TEXT_BYTES_MAX);
+        let body_len = record.len() - HEADER_BYTES;
         let tls13 = self.suite.is_tls13();
-        if tls13 {
-            out.push(kind);
-        }
-        let body_len = out.len() - start - HEADER_BYTES + self.suite.aead().tag_len();
         let outer = if tls13 { content::APPLICATION_DATA } else { kind };
         let [high, low] = (body_len as u16).to_be_bytes();
         let header = [outer, 3, 3, high, low];
-        out[start..start + HEADER_BYTES].copy_from_slice(&header);
+        let tag_at = record.len() - self.suite.aead().tag_len();
+        let (sealed, tag) = record.split_at_mut(tag_at);
+        sealed[..HEADER_BYTES].copy_from_slice(&header);
         let mut additional = [0; 13];
         let additional = if tls13 {
+            sealed[tag_at - 1] = kind;
             additional[..HEADER_BYTES].copy_from_slice(&header);
             &additional[..HEADER_BYTES]
         } else {
-            out[start + HEADER_BYTES..text_at].copy_from_slice(&nonce[4..]);
+            sealed[HEADER_BYTES..text_at].copy_from_slice(&nonce[4..]);
             additional[..8].copy_from_slice(&sequence.to_be_bytes());
             additional[8..11].copy_from_slice(&header[..3]);
             additional[11..].copy_from_slice(&(text_len as u16).to_be_bytes());
             &additional[..]
         };
-        let tag = expanded
+        let computed = expanded
             .key()
             .seal_in_place_separate_tag(
                 Expanded::unique(nonce),
                 Aad::from(additional),
-                &mut out[text_at..],
+                &mut sealed[text_at..],
             )
             .expect("no record is as long as what the cipher takes");
-        out.extend_from_slice(tag.as_ref());
+        tag.copy_from_slice(computed.as_ref());
         self.write.count();
     }
 }
