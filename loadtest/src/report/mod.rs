@@ -4,6 +4,7 @@ mod html;
 mod svg;
 
 use std::fmt::{self, Write};
+use std::path::Path;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -91,7 +92,7 @@ impl Setting {
     ) -> Self {
         let of = |nth: usize| slope(&memory, |sample| sample.resident_bytes[nth]);
         Self {
-            command: std::env::args().collect::<Vec<_>>().join(" "),
+            command: command_line(),
             profile,
             began_unix_secs,
             machine: Machine::this(),
@@ -101,6 +102,16 @@ impl Setting {
             memory,
         }
     }
+}
+
+/// As it would be typed: where the program lies is nobody's business.
+fn command_line() -> String {
+    let mut words: Vec<String> = std::env::args().collect();
+    if let Some(program) = words.first_mut() {
+        let name = Path::new(&*program).file_name().map(|name| name.to_string_lossy().into_owned());
+        *program = name.unwrap_or_default();
+    }
+    words.join(" ")
 }
 
 /// Devices that lost their connection, and how they came back.
