@@ -5,7 +5,8 @@
 //! Full with a certificate that the server has seen before, full with certificates that it has not,
 //! and resumed. Counted is the processor time of the server. Rival: `tokio`, which stores nothing.
 //! Floor: `rustls` alone in memory, plus a `bare` loop that accepts, has as many bytes go to and fro,
-//! and closes; neither knows of users, devices or a store.
+//! and closes; neither knows of users, devices or a store. Beside it stands what is left of the floor when
+//! the chain of certificates is not judged: the least that a known certificate can cost.
 
 use std::path::PathBuf;
 use std::process::Command as Process;
@@ -85,6 +86,11 @@ impl Kind {
         }
     }
 
+    /// How `bench-rustls` is told.
+    fn option(self) -> Option<&'static str> {
+        (self == Self::Resumed).then_some("--resume")
+    }
+
     fn chains(self) -> u32 {
         if self == Self::FullUnknown { STRANGERS } else { 1 }
     }
@@ -130,8 +136,11 @@ impl Bench {
             None => {
                 let bare = self.bare(&samples, wire, kind)?;
                 let alone = (0..common.rounds)
-                    .map(|_| rustls_alone(&cloud, common, wire, kind == Kind::Resumed))
+                    .map(|_| rustls_alone(&cloud, common, wire, kind.option()))
                     .collect::<Result<Vec<f64>>>()?;
+                if kind == Kind::FullUnknown {
+                    self.add_known(&cloud, wire, &bare, results)?;
+                }
                 results.add(&case, "bare", MEASURE, bare.clone(), []);
                 results.add(&case, "rustls", MEASURE, alone.clone(), []);
                 bare.iter().zip(&alone).map(|(bare, alone)| bare + alone).collect()
@@ -144,6 +153,25 @@ impl Bench {
         let verdict = if times <= target { "met" } else { "missed" };
         results.note(format!("{case}: {times:.2} times the floor, target {target}: {verdict}"));
         Ok(floor)
+    }
+
+    /// The least that a known certificate can cost: the floor of a full handshake less what it takes to
+    /// judge the chain. No target is held against it.
+    fn add_known(
+        &self,
+        cloud: &Cloud,
+        wire: Wire,
+        bare: &[f64],
+        results: &mut Results,
+    ) -> Result<()> {
+        let common = &self.arguments.common;
+        let case = format!("{}, {}", wire.name(), Kind::FullKnown.name());
+        let alone = (0..common.rounds)
+            .map(|_| rustls_alone(cloud, common, wire, Some("--known")))
+            .collect::<Result<Vec<f64>>>()?;
+        let least = bare.iter().zip(&alone).map(|(bare, alone)| bare + alone).collect();
+        results.add(&case, "floor that judges no chain", MEASURE, least, []);
+        Ok(())
     }
 
     /// Gateway and rival in turn; returns the gateway's rounds.
@@ -225,7 +253,12 @@ fn check_resumed(samples: &[Sample], resume: bool) -> Result<()> {
 }
 
 /// Microseconds of a handshake in memory.
-fn rustls_alone(cloud: &Cloud, common: &Common, wire: Wire, resume: bool) -> Result<f64> {
+fn rustls_alone(
+    cloud: &Cloud,
+    common: &Common,
+    wire: Wire,
+    option: Option<&'static str>,
+) -> Result<f64> {
     #[derive(serde::Deserialize)]
     struct Said {
         nanos_each: f64,
@@ -237,7 +270,7 @@ fn rustls_alone(cloud: &Cloud, common: &Common, wire: Wire, resume: bool) -> Res
         .arg("--certificates")
         .arg(cloud.path(""))
         .args(["--wire", wire.get_name(), "--millis", &common.millis().to_string()])
-        .args(resume.then_some("--resume"))
+        .args(option)
         .output()?;
     if !output.status.success() {
         bail!("bench-rustls: {}", String::from_utf8_lossy(&output.stderr));

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use benches::cpu::of_this_thread;
 use benches::identities::Identities;
 use benches::load::Wire;
-use benches::server_tls::server_config;
+use benches::server_tls::{server_config, unjudging_server_config};
 use clap::Parser;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, ServerConfig, ServerConnection};
@@ -38,6 +38,9 @@ struct Arguments {
     /// The session of the handshake before is resumed.
     #[arg(long)]
     resume: bool,
+    /// The client's chain is not judged: it has been before.
+    #[arg(long)]
+    known: bool,
     /// For how long, in milliseconds.
     #[arg(long, default_value_t = 1000)]
     millis: u64,
@@ -48,7 +51,8 @@ struct Arguments {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let server = Arc::new(server_config(&arguments.certificates, usize::from(arguments.resume))?);
+    let config = if arguments.known { unjudging_server_config } else { server_config };
+    let server = Arc::new(config(&arguments.certificates, usize::from(arguments.resume))?);
     let mut identities = Identities::make(&arguments.certificates, arguments.wire, 1)?;
     let client = if arguments.resume { identities.resuming(0) } else { identities.full(0) };
     if let Some(connections) = arguments.keep {
