@@ -2,7 +2,7 @@
 //!
 //! Segments are applied in the order of their numbers or not at all: after a failure nothing more is
 //! applied until the store has been opened again. Merging takes seconds at times and nothing depends
-//! on it, so nothing waits for it.
+//! on it, so nothing waits for it. Both have less of a core than the shards, whose devices do wait.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
@@ -16,6 +16,10 @@ use crate::io::heap;
 
 /// How long a commit waits for the applier when all segments are full, before it is refused.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How much the threads yield to the others of the process, as `nice` counts it: where there is not enough
+/// of a core, they get a tenth of what a shard gets. A log that is full makes commits wait all the same.
+const NICE: i32 = 10;
 
 /// Applies sealed segments: all that wait, at once. The further it is behind, the larger the tables that
 /// it makes of them.
@@ -54,7 +58,14 @@ impl Applier {
     }
 
     fn spawn(&mut self, name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
-        self.threads.push(std::thread::Builder::new().name(name.into()).spawn(run)?);
+        let yielding = || {
+            // Linux has a priority for each thread, and takes none for the one that asks.
+            if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+                tracing::warn!(%error, "threads of the store do not yield to the shards");
+            }
+            run();
+        };
+        self.threads.push(std::thread::Builder::new().name(name.into()).spawn(yielding)?);
         Ok(())
     }
 
