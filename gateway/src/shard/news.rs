@@ -242,15 +242,16 @@ impl Shard {
         subscription.stage = Stage::Active;
         let target = subscription.asked.target.clone();
         self.events.subscriptions.watch(id);
-        self.events.to_write.push(id);
-        self.watch_target(&target);
+        self.watch_target(id, &target);
     }
 
-    /// The present representation of what a subscription is about is asked for, if it has one.
-    pub(super) fn watch_target(&mut self, target: &Target) {
+    /// The present representation of what a subscription is about is asked for, if it has one. What was
+    /// heard of it while nothing could be written is in no other notification, so it is written now.
+    pub(super) fn watch_target(&mut self, id: SubscriptionId, target: &Target) {
         if let Target::Resource(device, href) = target
             && let Ok(href) = Href::parse(href)
         {
+            self.events.to_write.push(id);
             self.events.to_watch.push((*device, Some(href.instance())));
         }
     }

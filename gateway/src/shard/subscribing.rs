@@ -180,9 +180,7 @@ impl Shard {
             self.note_who_is_online(caller, &mut news);
         }
         self.commit_with([], Change::Subscribed { id, caller }, None, news);
-        // A representation that was heard meanwhile is in no initial notification.
-        self.events.to_write.push(id);
-        self.watch_target(&target);
+        self.watch_target(id, &target);
     }
 
     /// The present state, in the fixed order (cloud reference 5.5). A representation comes when it is
