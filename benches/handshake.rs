@@ -127,7 +127,6 @@ impl Bench {
         floor: Option<&[f64]>,
         results: &mut Results,
     ) -> Result<Vec<f64>> {
-        let common = &self.arguments.common;
         let cloud = Cloud::new(&Shape::one_shard(2000, DEVICES))?;
         let case = format!("{}, {}", wire.name(), kind.name());
         let samples = self.contest(&cloud, wire, kind, &case, results)?;
@@ -135,15 +134,13 @@ impl Bench {
             Some(full) => full.to_vec(),
             None => {
                 let bare = self.bare(&samples, wire, kind)?;
-                let alone = (0..common.rounds)
-                    .map(|_| rustls_alone(&cloud, common, wire, kind.option()))
-                    .collect::<Result<Vec<f64>>>()?;
+                let alone = self.alone(&cloud, wire, kind.option())?;
                 if kind == Kind::FullUnknown {
                     self.add_known(&cloud, wire, &bare, results)?;
                 }
                 results.add(&case, "bare", MEASURE, bare.clone(), []);
                 results.add(&case, "rustls", MEASURE, alone.clone(), []);
-                bare.iter().zip(&alone).map(|(bare, alone)| bare + alone).collect()
+                sums(&bare, &alone)
             }
         };
         results.add(&case, kind.floor(), MEASURE, floor.clone(), []);
@@ -164,14 +161,16 @@ impl Bench {
         bare: &[f64],
         results: &mut Results,
     ) -> Result<()> {
-        let common = &self.arguments.common;
         let case = format!("{}, {}", wire.name(), Kind::FullKnown.name());
-        let alone = (0..common.rounds)
-            .map(|_| rustls_alone(cloud, common, wire, Some("--known")))
-            .collect::<Result<Vec<f64>>>()?;
-        let least = bare.iter().zip(&alone).map(|(bare, alone)| bare + alone).collect();
+        let least = sums(bare, &self.alone(cloud, wire, Some("--known"))?);
         results.add(&case, "floor that judges no chain", MEASURE, least, []);
         Ok(())
+    }
+
+    /// What rustls takes in memory, round by round.
+    fn alone(&self, cloud: &Cloud, wire: Wire, option: Option<&'static str>) -> Result<Vec<f64>> {
+        let common = &self.arguments.common;
+        (0..common.rounds).map(|_| rustls_alone(cloud, common, wire, option)).collect()
     }
 
     /// Gateway and rival in turn; returns the gateway's rounds.
@@ -250,6 +249,10 @@ fn check_resumed(samples: &[Sample], resume: bool) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn sums(bare: &[f64], alone: &[f64]) -> Vec<f64> {
+    bare.iter().zip(alone).map(|(bare, alone)| bare + alone).collect()
 }
 
 /// Microseconds of a handshake in memory.
