@@ -19,11 +19,16 @@ pub(super) struct Direction {
     sequence: u64,
 }
 
-/// What a direction keeps. The most frequent suite stands here, the others are larger and boxed.
+/// What a direction keeps. What the most frequent cipher takes for every record stands here; what is
+/// rarely needed, or belongs to another cipher, is boxed.
 enum Keys {
-    Aes128 { key: [u8; AES_128_KEY_BYTES], iv: [u8; NONCE_LEN] },
-    Boxed(Box<LargeKeys>),
+    Tls12Aes128 { key: [u8; AES_128_KEY_BYTES], iv: [u8; NONCE_LEN] },
+    Tls13Aes128 { key: [u8; AES_128_KEY_BYTES], iv: [u8; NONCE_LEN], secret: Box<Secret256> },
+    Large(Box<LargeKeys>),
 }
+
+/// From which the next key is derived, where the hash has 256 bits.
+type Secret256 = [u8; 32];
 
 struct LargeKeys {
     key: [u8; KEY_BYTES_MAX],
@@ -32,11 +37,50 @@ struct LargeKeys {
     secret: [u8; SECRET_BYTES_MAX],
 }
 
+impl Keys {
+    fn new(suite: Suite, key: &[u8], iv: [u8; NONCE_LEN], secret: &[u8]) -> Self {
+        match (suite, key.try_into(), Secret256::try_from(secret)) {
+            (Suite::Tls12Aes128, Ok(key), _) => Self::Tls12Aes128 { key, iv },
+            (Suite::Tls13Aes128, Ok(key), Ok(secret)) => {
+                Self::Tls13Aes128 { key, iv, secret: Box::new(secret) }
+            }
+            _ => {
+                let mut large =
+                    LargeKeys { key: [0; KEY_BYTES_MAX], iv, secret: [0; SECRET_BYTES_MAX] };
+                large.key[..key.len()].copy_from_slice(key);
+                large.secret[..secret.len()].copy_from_slice(secret);
+                Self::Large(Box::new(large))
+            }
+        }
+    }
+
+    /// Key and IV, of a suite whose keys they are.
+    fn of_records(&self, suite: Suite) -> (&[u8], [u8; NONCE_LEN]) {
+        match self {
+            Self::Tls12Aes128 { key, iv } | Self::Tls13Aes128 { key, iv, .. } => (key, *iv),
+            Self::Large(large) => (&large.key[..suite.aead().key_len()], large.iv),
+        }
+    }
+
+    /// The secret behind them, which TLS 1.2 has not.
+    fn secret(&self, suite: Suite) -> Option<&[u8]> {
+        match self {
+            Self::Tls13Aes128 { secret, .. } => Some(&secret[..]),
+            Self::Large(large) if suite.is_tls13() => Some(&large.secret[..suite.secret_bytes()]),
+            Self::Large(_) | Self::Tls12Aes128 { .. } => None,
+        }
+    }
+}
+
 impl Drop for Keys {
     fn drop(&mut self) {
         match self {
-            Self::Aes128 { key, iv } => (key.zeroize(), iv.zeroize()),
-            Self::Boxed(keys) => {
+            Self::Tls12Aes128 { key, iv } => (key.zeroize(), iv.zeroize()),
+            Self::Tls13Aes128 { key, iv, secret } => {
+                secret.zeroize();
+                (key.zeroize(), iv.zeroize())
+            }
+            Self::Large(keys) => {
                 keys.secret.zeroize();
                 (keys.key.zeroize(), keys.iv.zeroize())
             }
@@ -81,33 +125,21 @@ impl Direction {
     /// Bytes of keys that do not stand in the value itself.
     pub(super) fn heap_bytes(&self) -> usize {
         match &self.keys {
-            Keys::Aes128 { .. } => 0,
-            Keys::Boxed(_) => size_of::<LargeKeys>(),
+            Keys::Tls12Aes128 { .. } => 0,
+            Keys::Tls13Aes128 { .. } => size_of::<Secret256>(),
+            Keys::Large(_) => size_of::<LargeKeys>(),
         }
     }
 
     fn new(suite: Suite, key: &[u8], iv: &[u8], secret: &[u8], sequence: u64) -> Self {
         let mut nonce = [0; NONCE_LEN];
         nonce.copy_from_slice(iv);
-        let keys = match (suite, <[u8; AES_128_KEY_BYTES]>::try_from(key)) {
-            (Suite::Tls12Aes128, Ok(key)) => Keys::Aes128 { key, iv: nonce },
-            _ => {
-                let mut large =
-                    LargeKeys { key: [0; KEY_BYTES_MAX], iv: nonce, secret: [0; SECRET_BYTES_MAX] };
-                large.key[..key.len()].copy_from_slice(key);
-                large.secret[..secret.len()].copy_from_slice(secret);
-                Keys::Boxed(Box::new(large))
-            }
-        };
-        Self { keys, sequence }
+        Self { keys: Keys::new(suite, key, nonce, secret), sequence }
     }
 
     /// Makes the key ready for records.
     pub(super) fn expand(&self, suite: Suite) -> Expanded {
-        let (key, iv) = match &self.keys {
-            Keys::Aes128 { key, iv } => (&key[..], *iv),
-            Keys::Boxed(keys) => (&keys.key[..suite.aead().key_len()], keys.iv),
-        };
+        let (key, iv) = self.keys.of_records(suite);
         let key = UnboundKey::new(suite.aead(), key).expect("the key has the length of its suite");
         Expanded { key: LessSafeKey::new(key), iv }
     }
@@ -134,14 +166,10 @@ impl Direction {
 
     /// Goes on to the next key of TLS 1.3 (RFC 8446 §7.2).
     pub(super) fn update(&mut self, suite: Suite) -> Result<(), RecordError> {
-        let Keys::Boxed(keys) = &mut self.keys else { return Err(RecordError::Unexpected) };
-        let secret = &mut keys.secret[..suite.secret_bytes()];
+        let secret = self.keys.secret(suite).ok_or(RecordError::Unexpected)?;
         let next = expand_label(suite, secret, b"traffic upd", suite.secret_bytes());
-        secret.copy_from_slice(&next);
         let (key, iv) = key_and_iv(suite, &next);
-        keys.key[..key.len()].copy_from_slice(&key);
-        keys.iv.copy_from_slice(&iv);
-        self.sequence = 0;
+        *self = Self::new(suite, &key, &iv, &next, 0);
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ const NEW_SESSION_TICKET: u8 = 4;
 const KEY_UPDATE: u8 = 24;
 
 /// Longest message that is passed over: a ticket, or the hello of a refused renegotiation.
-const PASSED_OVER_BYTES_MAX: u32 = 1 << 16;
+const PASSED_OVER_BYTES_MAX: u16 = u16::MAX;
 
 const HEAD_BYTES: usize = 4;
 
@@ -20,7 +20,7 @@ pub(super) struct Reassembly {
     head: [u8; HEAD_BYTES],
     have: u8,
     /// Bytes of the body that are still to come, once the head is complete.
-    body_left: u32,
+    body_left: u16,
 }
 
 /// What a message asks for.
@@ -57,12 +57,11 @@ impl Reassembly {
         }
         if have < HEAD_BYTES {
             let len = u32::from_be_bytes([0, self.head[1], self.head[2], self.head[3]]);
-            check(self.head[0], len, suite, side)?;
-            self.body_left = len;
+            self.body_left = checked(self.head[0], len, suite, side)?;
         }
         let body = &bytes[head_bytes..];
-        let body_bytes = (self.body_left as usize).min(body.len());
-        self.body_left -= body_bytes as u32;
+        let body_bytes = usize::from(self.body_left).min(body.len());
+        self.body_left -= body_bytes as u16;
         let used = head_bytes + body_bytes;
         if self.body_left > 0 {
             return Ok((None, used));
@@ -81,17 +80,16 @@ impl Reassembly {
     }
 }
 
-/// Whether this message may come from that side after the handshake.
-fn check(kind: u8, len: u32, suite: Suite, side: Side) -> Result<(), RecordError> {
+/// The length of a message, if it may come from that side after the handshake.
+fn checked(kind: u8, len: u32, suite: Suite, side: Side) -> Result<u16, RecordError> {
+    let fits = |len_max: u16| u16::try_from(len).ok().filter(|len| *len <= len_max);
     match (kind, suite.is_tls13(), side) {
-        (KEY_UPDATE, true, _) if len == 1 => Ok(()),
+        (KEY_UPDATE, true, _) if len == 1 => Ok(1),
         (KEY_UPDATE, true, _) => Err(RecordError::Malformed),
-        (NEW_SESSION_TICKET, true, Side::Client) | (CLIENT_HELLO, false, Side::Server)
-            if len <= PASSED_OVER_BYTES_MAX =>
-        {
-            Ok(())
+        (NEW_SESSION_TICKET, true, Side::Client) | (CLIENT_HELLO, false, Side::Server) => {
+            fits(PASSED_OVER_BYTES_MAX).ok_or(RecordError::Unexpected)
         }
-        (HELLO_REQUEST, false, Side::Client) if len == 0 => Ok(()),
+        (HELLO_REQUEST, false, Side::Client) => fits(0).ok_or(RecordError::Unexpected),
         _ => Err(RecordError::Unexpected),
     }
 }
