@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use shared::ids::{CloudId, DeviceId, UserId};
 
 use super::conf::{Cloud, CloudConf, Conf};
-use super::registration::{Account, Tokens};
+use super::registration::Account;
 
 /// The lasting part of a device or client. Holds tokens: whoever stores it keeps it secret.
 #[derive(Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -61,21 +61,19 @@ impl From<CloudMemory> for Conf {
 
 impl From<&Account> for AccountMemory {
     fn from(account: &Account) -> Self {
+        let (access, refresh) = account.tokens();
         Self {
-            uid: account.uid,
-            accesstoken: account.tokens.access().into(),
-            refreshtoken: account.tokens.refresh().into(),
-            expiresin: account.expires_in,
+            uid: account.uid(),
+            accesstoken: access.into(),
+            refreshtoken: refresh.into(),
+            expiresin: account.expires_in(),
         }
     }
 }
 
 impl From<AccountMemory> for Account {
     fn from(memory: AccountMemory) -> Self {
-        Self {
-            uid: memory.uid,
-            tokens: Tokens::new(&memory.accesstoken, &memory.refreshtoken),
-            expires_in: memory.expiresin,
-        }
+        let AccountMemory { uid, accesstoken, refreshtoken, expiresin } = memory;
+        Self::new(uid, &accesstoken, &refreshtoken, expiresin)
     }
 }

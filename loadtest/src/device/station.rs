@@ -117,7 +117,7 @@ impl<A: Application> Station<A> {
 
     /// Its user, once it has signed up.
     pub fn uid(&self) -> Option<UserId> {
-        self.registration.account.as_ref().map(|account| account.uid)
+        self.registration.account.as_ref().map(Account::uid)
     }
 
     /// Where its cloud is (`cis`), when it is configured.

@@ -1,6 +1,7 @@
 //! How the answers on the three security resources are read: the table of device reference 4.5.
 
 use shared::coap::Message;
+use shared::ids::UserId;
 use shared::time::Instant;
 
 use super::super::answers::{Keys, Missing, Verdict, has_unreadable_items, is_cloud_trouble};
@@ -9,7 +10,7 @@ use super::super::conf::{CloudState, LastError};
 use super::super::input::Event;
 use super::super::line::Line;
 use super::super::step::{Failure, Step};
-use super::{Account, Activity, Progress, Registration, Tokens, Try};
+use super::{Account, Activity, Progress, Registration, Try};
 
 impl Registration {
     /// A response has arrived. Those to earlier tries are nobody's.
@@ -96,7 +97,7 @@ impl Registration {
             Step::SignIn => {
                 let expires_in = keys.expires_in()?;
                 if let Some(account) = &mut self.account {
-                    account.expires_in = expires_in;
+                    account.set_expires_in(expires_in);
                 }
                 self.signed_in(expires_in, now);
                 if self.state == CloudState::Deregistering {
@@ -108,8 +109,7 @@ impl Registration {
             }
             Step::Refresh => {
                 if let Some(account) = &mut self.account {
-                    let tokens = Tokens::new(keys.access_token()?, keys.refresh_token()?);
-                    *account = Account { uid: account.uid, tokens, expires_in: keys.expires_in()? };
+                    *account = account_of(account.uid(), keys)?;
                 }
                 line.event(Event::MemoryChanged);
                 self.wait(Step::SignIn, 0, now);
@@ -121,11 +121,7 @@ impl Registration {
     }
 
     fn signed_up(&mut self, line: &mut Line, keys: &Keys, now: Instant) -> Result<(), Missing> {
-        self.account = Some(Account {
-            tokens: Tokens::new(keys.access_token()?, keys.refresh_token()?),
-            uid: keys.uid()?,
-            expires_in: keys.expires_in()?,
-        });
+        self.account = Some(account_of(keys.uid()?, keys)?);
         self.state = CloudState::Registered;
         if let Some(conf) = &mut self.conf {
             conf.token = None;
@@ -168,4 +164,9 @@ impl Registration {
             _ => self.activity = Activity::Rest,
         }
     }
+}
+
+/// The account that an answer gives to this user.
+fn account_of(uid: UserId, keys: &Keys) -> Result<Account, Missing> {
+    Ok(Account::new(uid, keys.access_token()?, keys.refresh_token()?, keys.expires_in()?))
 }

@@ -8,15 +8,16 @@
 //!  └── gave up, erased                     Waiting(refresh) ─► Trying ◄───────────────────────┘
 //! ```
 //!
-//! How answers are read is in `answered`; Pings are in `pings`.
+//! How answers are read is in `answered`; what is kept of them in `account`; Pings are in `pings`.
 
+mod account;
 mod answered;
 mod pings;
 
 use std::time::Duration;
 
 use shared::coap::Token;
-use shared::ids::{DeviceId, UserId};
+use shared::ids::DeviceId;
 use shared::time::Instant;
 
 use super::breach::Breach;
@@ -27,35 +28,8 @@ use super::pace::{Pace, SIGN_OFF_LIMIT, TRIES_MAX, answer_limit, refresh_after};
 use super::requests;
 use super::rng::Rng;
 use super::step::{Failure, Step};
+pub(super) use account::Account;
 use pings::{Pinged, Pings};
-
-/// What the cloud gave at sign-up, and since.
-pub(super) struct Account {
-    pub(super) uid: UserId,
-    pub(super) tokens: Tokens,
-    /// As the cloud said it last: seconds, -1 for ever.
-    pub(super) expires_in: i64,
-}
-
-/// Access and refresh token, in one piece of memory.
-pub(super) struct Tokens {
-    both: Box<str>,
-    access_bytes: u32,
-}
-
-impl Tokens {
-    pub(super) fn new(access: &str, refresh: &str) -> Self {
-        Self { both: [access, refresh].concat().into(), access_bytes: access.len() as u32 }
-    }
-
-    pub(super) fn access(&self) -> &str {
-        &self.both[..self.access_bytes as usize]
-    }
-
-    pub(super) fn refresh(&self) -> &str {
-        &self.both[self.access_bytes as usize..]
-    }
-}
 
 /// The relation of one device or client to its cloud.
 pub(super) struct Registration {
@@ -288,7 +262,7 @@ impl Registration {
             return;
         };
         self.state = CloudState::Deregistering;
-        if !requests::sign_off_carries(account.tokens.access()) && !self.session {
+        if !requests::sign_off_carries(&account.tokens().0) && !self.session {
             self.begin_try(line, self.first_step(), 0, now, now);
         } else {
             self.begin_try(line, Step::SignOff, 0, now, now);
@@ -306,7 +280,7 @@ impl Registration {
     fn first_step(&self) -> Step {
         match &self.account {
             None => Step::SignUp,
-            Some(account) if account.expires_in >= 0 => Step::Refresh,
+            Some(account) if account.expires_in() >= 0 => Step::Refresh,
             Some(_) => Step::SignIn,
         }
     }
@@ -348,13 +322,13 @@ impl Registration {
                 line.send(|out| requests::sign_up(out, token, di, provider, None, access_token));
             }
             (_, None) => {}
-            (step, Some(Account { uid, tokens, .. })) => {
-                let (uid, access, refresh) = (*uid, tokens.access(), tokens.refresh());
+            (step, Some(account)) => {
+                let (uid, (access, refresh)) = (account.uid(), account.tokens());
                 line.send(|out| match step {
-                    Step::Refresh => requests::refresh(out, token, uid, di, provider, refresh),
-                    Step::SignOff => requests::sign_off(out, token, uid, di, access),
-                    Step::SignOut => requests::sign_out(out, token, uid, di, access),
-                    _ => requests::sign_in(out, token, uid, di, access),
+                    Step::Refresh => requests::refresh(out, token, uid, di, provider, &refresh),
+                    Step::SignOff => requests::sign_off(out, token, uid, di, &access),
+                    Step::SignOut => requests::sign_out(out, token, uid, di, &access),
+                    _ => requests::sign_in(out, token, uid, di, &access),
                 });
             }
         }
