@@ -9,6 +9,8 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with, recv, send};
 
+use shared::record::HEADER_BYTES;
+
 use crate::answers::Answers;
 use crate::talk::Talk;
 
@@ -26,6 +28,11 @@ pub(crate) trait Service {
     /// A connection that was accepted.
     fn open(&self) -> Talk;
 
+    /// What goes with one send.
+    fn sends(&self) -> Sends {
+        Sends::All
+    }
+
     /// Bytes of a connection: what follows is sent. False when it has to end.
     fn receive(
         &mut self,
@@ -35,21 +42,60 @@ pub(crate) trait Service {
     ) -> bool;
 }
 
+/// What goes with one send.
+#[derive(Clone, Copy)]
+pub(crate) enum Sends {
+    /// All that there is.
+    All,
+    /// One TLS record, which begins a segment of its own.
+    Records {
+        /// Bytes of the record that the socket has taken in part.
+        left: usize,
+    },
+}
+
+impl Sends {
+    /// How many of these bytes go next, which begin where the last send ended.
+    fn next(&mut self, bytes: &[u8]) -> (usize, SendFlags) {
+        match self {
+            Self::All => (bytes.len(), SendFlags::NOSIGNAL),
+            Self::Records { left } => {
+                if let (0, [_, _, _, high, low, ..]) = (*left, bytes) {
+                    *left = HEADER_BYTES + usize::from(u16::from_be_bytes([*high, *low]));
+                }
+                (*left, SendFlags::NOSIGNAL | SendFlags::EOR)
+            }
+        }
+    }
+
+    /// So many of them have gone.
+    fn sent(&mut self, bytes: usize) {
+        if let Self::Records { left } = self {
+            *left -= bytes;
+        }
+    }
+}
+
 /// Answers every request on the connection that it came on.
 pub(crate) struct Answering {
     answers: Answers,
+    sends: Sends,
     out: Vec<u8>,
 }
 
 impl Answering {
-    pub(crate) fn new(answers: Answers) -> Self {
-        Self { answers, out: Vec::new() }
+    pub(crate) fn new(answers: Answers, sends: Sends) -> Self {
+        Self { answers, sends, out: Vec::new() }
     }
 }
 
 impl Service for Answering {
     fn open(&self) -> Talk {
         self.answers.open()
+    }
+
+    fn sends(&self) -> Sends {
+        self.sends
     }
 
     fn receive(
@@ -71,6 +117,7 @@ pub(crate) struct Connection {
     pub(crate) talk: Talk,
     /// What the socket has not taken yet.
     backlog: Vec<u8>,
+    sends: Sends,
 }
 
 /// Serves for ever.
@@ -128,7 +175,8 @@ fn accept_all(
         });
         let interest = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
         epoll::add(epoll, &socket, EventData::new_u64(at as u64), interest)?;
-        connections[at] = Some(Connection { socket, talk: service.open(), backlog: Vec::new() });
+        let (talk, sends) = (service.open(), service.sends());
+        connections[at] = Some(Connection { socket, talk, backlog: Vec::new(), sends });
     }
 }
 
@@ -184,11 +232,15 @@ impl Connection {
     }
 
     /// How much the socket takes; none when it has ended.
-    fn send(&self, bytes: &[u8]) -> Option<usize> {
+    fn send(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut sent = 0;
         while sent < bytes.len() {
-            match send(&self.socket, &bytes[sent..], SendFlags::NOSIGNAL) {
-                Ok(more) => sent += more,
+            let (len, flags) = self.sends.next(&bytes[sent..]);
+            match send(&self.socket, &bytes[sent..sent + len], flags) {
+                Ok(more) => {
+                    self.sends.sent(more);
+                    sent += more;
+                }
                 Err(Errno::WOULDBLOCK) => break,
                 Err(Errno::INTR) => {}
                 Err(_) => return None,

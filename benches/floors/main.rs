@@ -24,7 +24,7 @@ use benches::population::Population;
 use clap::{Parser, ValueEnum};
 
 use answers::Answers;
-use epoll::Answering;
+use epoll::{Answering, Sends};
 use relay::{Relay, Relayed};
 use talk::Tls;
 
@@ -65,6 +65,9 @@ struct Arguments {
     /// The body of all answers; that of GET `/oic/rd` by default.
     #[arg(long, value_name = "FILE")]
     answer: Option<PathBuf>,
+    /// Over epoll: every TLS record is sent by itself.
+    #[arg(long)]
+    by_records: bool,
     /// Devices that may sign in, all of one user.
     #[arg(long, default_value_t = 0)]
     devices: u32,
@@ -88,7 +91,10 @@ fn run(arguments: &Arguments) -> Result<()> {
         Relay::new(&arguments.certificates, relayed, population)
     };
     match arguments.io {
-        Io::Epoll => epoll::serve(&listener, &mut Answering::new(answers(arguments)?)),
+        Io::Epoll => {
+            let sends = if arguments.by_records { Sends::Records { left: 0 } } else { Sends::All };
+            epoll::serve(&listener, &mut Answering::new(answers(arguments)?, sends))
+        }
         Io::Uring => uring::serve(&listener, arguments.connections, answers(arguments)?),
         Io::Forward => epoll::serve(&listener, &mut relay(Relayed::ToNeighbours)?),
         Io::FanOut => epoll::serve(&listener, &mut relay(Relayed::ToObservers)?),
