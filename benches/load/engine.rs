@@ -52,6 +52,8 @@ pub(crate) struct Engine {
     number: u8,
     /// Connections begun so far.
     pub(crate) begun: u64,
+    /// Handshakes begun so far that were not to be resumed.
+    pub(crate) presented: usize,
     /// Sign-ins of handshakes so far.
     pub(crate) visits: u32,
     clock: Instant,
@@ -93,6 +95,7 @@ impl Engine {
             first: arguments.first,
             number: arguments.number,
             begun: 0,
+            presented: 0,
             visits: 0,
             clock: Instant::now(),
             numbers: Numbers::new(u64::from(arguments.number)),

@@ -252,7 +252,10 @@ impl Engine {
     pub(crate) fn identity(&mut self, peer: u32) -> Arc<ClientConfig> {
         match self.job {
             Job::Handshake { resume: true, .. } => self.identities.resuming(peer as usize),
-            _ => self.identities.full(self.begun as usize),
+            _ => {
+                self.presented += 1;
+                self.identities.full(self.presented)
+            }
         }
     }
 

@@ -34,7 +34,7 @@ use shared::time::UnixTime;
 
 use super::hello::OfferedSuites;
 use super::tickets::TicketKeys;
-use crate::identity::{IdentityError, TrustAnchors, Verified, chain_digest};
+use crate::identity::{IdentityError, KnownIssuers, TrustAnchors, Verified, chain_digest};
 use crate::limits::HANDSHAKE_BYTES_MAX;
 
 /// Chains whose judgement is remembered, per shard.
@@ -243,6 +243,7 @@ struct Judge {
 
 #[derive(Default)]
 struct Judged {
+    issuers: KnownIssuers,
     chains: HashMap<[u8; 32], Verified>,
     order: VecDeque<[u8; 32]>,
 }
@@ -262,7 +263,8 @@ impl Judge {
             self.anchors.recheck(&known.session, now).map_err(refused)?;
             return Ok(known.clone());
         }
-        let verified = self.anchors.verify_chain(chain, now).map_err(refused)?;
+        let verified =
+            self.anchors.verify_chain(&mut judged.issuers, chain, now).map_err(refused)?;
         judged.chains.insert(digest, verified.clone());
         judged.order.push_back(digest);
         if judged.order.len() > JUDGED_CHAINS_MAX

@@ -11,11 +11,13 @@
 
 mod anchors;
 mod cloud;
+mod issuers;
 mod profile;
 mod session;
 
 pub use anchors::{AnchorsError, Source, TrustAnchors};
 pub use cloud::{CloudCertificateError, names_cloud};
+pub use issuers::KnownIssuers;
 pub use session::SessionChain;
 
 use std::time::Duration;
@@ -218,12 +220,14 @@ impl TrustAnchors {
         chain: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<PeerIdentity, IdentityError> {
-        self.verify_chain(chain, now).map(|verified| verified.peer)
+        self.verify_chain(&mut KnownIssuers::default(), chain, now).map(|verified| verified.peer)
     }
 
-    /// As [`Self::verify`], with what a session keeps of the chain.
+    /// As [`Self::verify`], with what a session keeps of the chain. What was verified under these anchors
+    /// before need not be verified again where `issuers` knows it.
     pub fn verify_chain(
         &self,
+        issuers: &mut KnownIssuers,
         chain: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<Verified, IdentityError> {
@@ -232,20 +236,40 @@ impl TrustAnchors {
         let leaf = Leaf::parse(end_entity)?;
         let end_entity = EndEntityCert::try_from(end_entity).map_err(IdentityError::of_path)?;
 
-        let under = |anchors| self.path(anchors, &end_entity, intermediates, now);
-        let (kind, list, path) = match under(&self.identity) {
-            Ok(path) => (PeerKind::Identity(leaf.device_id()?), AnchorList::Identity, path),
-            Err(not_identity) => match under(&self.manufacturer) {
-                Ok(path) => (PeerKind::Manufacturer, AnchorList::Manufacturer, path),
-                // "No such issuer" says less than what the other list found.
-                Err(IdentityError::UnknownIssuer) => return Err(not_identity),
-                Err(not_manufacturer) => return Err(not_manufacturer),
-            },
+        let known = self.verify_leaf(issuers, chain, (&leaf, &end_entity), now);
+        let (list, session) = match known {
+            Some(verified) => verified,
+            None => {
+                let (list, path) = self.any_path(&end_entity, intermediates, now)?;
+                issuers.remember(chain, &path, list);
+                (list, SessionChain::of_path(&path, list, leaf.not_after)?)
+            }
         };
-        Ok(Verified {
-            peer: PeerIdentity { kind, key_digest: leaf.key_digest },
-            session: SessionChain::of_path(&path, list, leaf.not_after)?,
-        })
+        let kind = match list {
+            AnchorList::Identity => PeerKind::Identity(leaf.device_id()?),
+            AnchorList::Manufacturer => PeerKind::Manufacturer,
+        };
+        let peer = PeerIdentity { kind, key_digest: leaf.key_digest };
+        Ok(Verified { peer, session })
+    }
+
+    /// A valid path to an anchor, those of identities first.
+    fn any_path<'p>(
+        &'p self,
+        end_entity: &'p EndEntityCert<'p>,
+        intermediates: &'p [CertificateDer<'p>],
+        now: UnixTime,
+    ) -> Result<(AnchorList, VerifiedPath<'p>), IdentityError> {
+        let under = |anchors| self.path(anchors, end_entity, intermediates, now);
+        match under(&self.identity) {
+            Ok(path) => Ok((AnchorList::Identity, path)),
+            Err(not_identity) => match under(&self.manufacturer) {
+                Ok(path) => Ok((AnchorList::Manufacturer, path)),
+                // "No such issuer" says less than what the other list found.
+                Err(IdentityError::UnknownIssuer) => Err(not_identity),
+                Err(not_manufacturer) => Err(not_manufacturer),
+            },
+        }
     }
 
     /// A valid path to one of these anchors.

@@ -75,6 +75,11 @@ impl Leaf {
     }
 }
 
+/// The begin of a certificate's validity; 1970 for one that began before.
+pub(super) fn not_before(certificate: &X509Certificate<'_>) -> UnixTime {
+    UnixTime(u64::try_from(certificate.validity().not_before.timestamp()).unwrap_or(0))
+}
+
 /// The end of a certificate's validity; 1970 for one that ended before.
 pub(super) fn not_after(certificate: &X509Certificate<'_>) -> UnixTime {
     UnixTime(u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0))

@@ -86,6 +86,18 @@ impl SessionChain {
         Ok(Self { certificates, anchor: anchor_fingerprint(list, path.anchor()), not_after })
     }
 
+    /// Of a leaf below an intermediate whose path to its anchor was verified before.
+    pub(super) fn of_leaf(
+        leaf: Fingerprint,
+        intermediate: Fingerprint,
+        anchor: Fingerprint,
+        not_after: UnixTime,
+    ) -> Self {
+        let mut certificates = [0; CHAIN_CERTIFICATES_MAX];
+        (certificates[0], certificates[1]) = (leaf, intermediate);
+        Self { certificates, anchor, not_after }
+    }
+
     /// When the first certificate of the chain expires.
     pub fn not_after(&self) -> UnixTime {
         self.not_after

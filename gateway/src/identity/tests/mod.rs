@@ -2,6 +2,7 @@
 
 mod anchors;
 mod hostile;
+mod issuers;
 mod rules;
 mod sessions;
 

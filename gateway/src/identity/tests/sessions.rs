@@ -40,7 +40,11 @@ fn of_two_lists_of_an_authority_the_newer_counts() {
         assert_eq!(verified, Err(IdentityError::Revoked));
     }
     // Also when it takes a revocation back.
-    let session = pki.anchors().verify_chain(std::slice::from_ref(&leaf), NOW).unwrap().session;
+    let session = pki
+        .anchors()
+        .verify_chain(&mut KnownIssuers::default(), std::slice::from_ref(&leaf), NOW)
+        .unwrap()
+        .session;
     let [older, newer] = [pki.identity.crl(&[&leaf], 2030), pki.identity.crl(&[], 2031)];
     let anchors = pki.anchors_with_crls(&[older, newer]);
     assert!(anchors.verify(&[leaf], NOW).is_ok());
@@ -64,7 +68,8 @@ fn a_session_ends_when_a_certificate_of_its_chain_is_revoked_later() {
     let intermediate = pki.identity.subordinate("intermediate");
     let leaf = intermediate.leaf(&identity_leaf());
     let chain = [leaf.clone(), intermediate.der.clone()];
-    let session = pki.anchors().verify_chain(&chain, NOW).unwrap().session;
+    let session =
+        pki.anchors().verify_chain(&mut KnownIssuers::default(), &chain, NOW).unwrap().session;
     let recheck = |crls: &[String]| pki.anchors_with_crls(crls).recheck(&session, NOW);
     assert_eq!(recheck(&[]), Ok(()));
     let neighbour = intermediate.leaf(&identity_leaf());
@@ -82,7 +87,8 @@ fn a_session_ends_when_its_authority_is_no_longer_trusted_or_something_expires()
     short.not_after = date_time_ymd(2031, 1, 1);
     let intermediate = pki.manufacturer.subordinate_with(short);
     let chain = [intermediate.leaf(&leaf("lamp")), intermediate.der.clone()];
-    let session = pki.anchors().verify_chain(&chain, NOW).unwrap().session;
+    let session =
+        pki.anchors().verify_chain(&mut KnownIssuers::default(), &chain, NOW).unwrap().session;
 
     let in_2031 = UnixTime(NOW.0 + 365 * 24 * 3600);
     assert_eq!(session.not_after(), in_2031);
@@ -99,8 +105,11 @@ fn a_session_ends_when_its_authority_is_no_longer_trusted_or_something_expires()
 #[test]
 fn a_session_ends_when_its_authority_moves_to_the_other_list() {
     let pki = Pki::new();
-    let session =
-        pki.anchors().verify_chain(&[pki.identity.leaf(&identity_leaf())], NOW).unwrap().session;
+    let session = pki
+        .anchors()
+        .verify_chain(&mut KnownIssuers::default(), &[pki.identity.leaf(&identity_leaf())], NOW)
+        .unwrap()
+        .session;
     let swapped = Pki { identity: pki.manufacturer, manufacturer: pki.identity };
     assert_eq!(swapped.anchors().recheck(&session, NOW), Err(IdentityError::UnknownIssuer));
 }
