@@ -11,9 +11,9 @@
 //! to be done, and sleeps there until something completes, the doorbell rings or a deadline comes.
 //! Whoever has something for a shard rings its doorbell.
 //!
-//! Handshakes are steps of another task queue with fewer shares, one at a time, with turns in
+//! Handshakes are steps of another task queue with fewer shares, a few at a time, with turns in
 //! between: a storm of new connections does not hurt those that are in. Where a turn finds nothing to
-//! do, the next step is taken at once: shares divide what both want.
+//! do, the next steps are taken at once: shares divide what both want.
 
 use std::cell::RefCell;
 use std::io;
@@ -40,6 +40,10 @@ use crate::shard::{ChannelId, Input, Output, Shard};
 
 /// Events of the ring in one turn.
 const EVENTS_PER_TURN: usize = 256;
+
+/// Steps of handshakes that wait are taken together until they have taken so long: what goes out and comes
+/// in costs less then, and nobody else waits much longer than for one.
+const STEPS_TOGETHER: Duration = Duration::from_micros(150);
 
 /// How long a stop may take beyond the time over which devices are told: peers that do not read, moves
 /// to a shard that has ended.
@@ -110,7 +114,7 @@ pub async fn run_handshakes(
     loop {
         handshakes.wanted.called().await;
         while driver.borrow().shard.has_handshakes() {
-            driver.borrow_mut().handshake()?;
+            driver.borrow_mut().handshakes()?;
             handshakes.taken.call();
             glommio::executor().yield_task_queue_now().await;
         }
@@ -157,11 +161,15 @@ impl Driver {
         Some(deadline.since(self.clock.now().instant))
     }
 
-    fn handshake(&mut self) -> io::Result<()> {
-        let now = self.clock.now();
-        self.heap.used(now.instant);
-        self.shard.handle(Input::Handshake, now);
-        self.carry_out();
+    fn handshakes(&mut self) -> io::Result<()> {
+        let begun = self.clock.now();
+        self.heap.used(begun.instant);
+        let mut now = begun;
+        while self.shard.has_handshakes() && now.instant.since(begun.instant) < STEPS_TOGETHER {
+            self.shard.handle(Input::Handshake, now);
+            self.carry_out();
+            now = self.clock.now();
+        }
         self.ring.submit()
     }
 
