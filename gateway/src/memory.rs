@@ -53,6 +53,15 @@ impl Heap {
         }
     }
 
+    /// Adds others to them.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            entries: self.entries + other.entries,
+            used: self.used + other.used,
+            reserved: self.reserved + other.reserved,
+        }
+    }
+
     /// As much of `all` as these bytes are of `looked_at` entries.
     pub fn extrapolated(self, looked_at: usize, all: usize) -> Self {
         let scale =

@@ -6,6 +6,8 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use shared::time::Instant;
 
+use crate::memory::Heap;
+
 /// Entries of one generation. Two are kept.
 const ENTRIES_MAX: usize = 16 * 1024;
 
@@ -67,6 +69,16 @@ impl<K: Copy + Eq + Hash> Paces<K> {
         if now.since(self.turned) > lifetime || self.young.len() >= ENTRIES_MAX {
             self.old = std::mem::take(&mut self.young);
             self.turned = now;
+        }
+    }
+
+    /// What they occupy.
+    pub fn memory(&self) -> Heap {
+        let generations = [&self.young, &self.old];
+        Heap {
+            entries: self.len(),
+            used: self.len() * size_of::<(K, Instant)>(),
+            reserved: generations.map(HashMap::allocation_size).iter().sum(),
         }
     }
 

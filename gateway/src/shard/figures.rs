@@ -99,6 +99,7 @@ impl Shard {
             each(requests, "devices.queues"),
             each(representations, "devices.representations"),
             self.claims.memory(),
+            self.pacing.memory(),
             ordered::<([u8; 32], [u8; 64])>("device_tokens", self.device_tokens.len()),
             ordered::<(UserId, DeviceId)>("told_online", self.events.told_online.len()),
         ]);

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
+use shared::channel::figures::TableMemory;
 use shared::channel::message::Failure;
 use shared::ids::{DeviceId, UserId};
 use shared::time::Instant;
@@ -86,6 +87,12 @@ impl Pacing {
             agenda: Agenda::default(),
             has_waited: None,
         }
+    }
+
+    /// What the paces occupy.
+    pub(super) fn memory(&self) -> TableMemory {
+        let all = self.devices.memory().and(self.addresses.memory());
+        all.and(self.subscribers.memory()).table("pacing")
     }
 
     /// When the next wait is over.

@@ -193,4 +193,4 @@ impl Client {
 }
 
 /// Swarms have very many of them. Each also owns its tokens, and while it is connected its TLS.
-const _: () = assert!(size_of::<Device>() <= 248);
+const _: () = assert!(size_of::<Device>() <= 216);

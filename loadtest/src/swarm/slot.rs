@@ -174,4 +174,4 @@ impl Slot {
 }
 
 /// Swarms have very many of them; see also the bound of a device itself.
-const _: () = assert!(size_of::<Slot>() <= 288);
+const _: () = assert!(size_of::<Slot>() <= 256);

@@ -25,7 +25,7 @@ const APPLIED: &[u8] = b"\xffapplied";
 const SALT: &[u8] = b"\xffsalt";
 
 /// Memory for blocks. The base is read once, in the order of keys, so more would not help.
-const CACHE_BYTES: u64 = 8 * 1024 * 1024;
+const CACHE_BYTES: u64 = 1024 * 1024;
 
 /// New tables that there may be: the tree counts them in a byte.
 const NEW_TABLES_MAX: usize = 200;
