@@ -1,19 +1,48 @@
 //! Certificates of devices: any DER, or a good certificate that is changed, as leaf and as
 //! intermediate.
 //!
-//! What must hold: without an anchor nobody is believed, whatever the certificate says.
+//! What must hold: without an anchor nobody is believed, whatever the certificate says; and with one, a
+//! leaf below an intermediate that is known proves what the whole chain proves.
 
 use std::sync::LazyLock;
 
-use gateway::identity::{TrustAnchors, chain_digest};
+use gateway::identity::{KnownIssuers, Source, TrustAnchors, Verified, chain_digest};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa};
+use rcgen::{KeyPair, KeyUsagePurpose};
 use rustls::pki_types::CertificateDer;
 use shared::time::UnixTime;
 
 use crate::{Choices, bounded_with};
 
-static GOOD: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let made = rcgen::generate_simple_self_signed(["uuid".to_owned()]).expect("a key");
-    made.cert.der().to_vec()
+const NOW: UnixTime = UnixTime(1_700_000_000);
+
+/// A leaf below an intermediate below an anchor.
+struct Good {
+    anchors: TrustAnchors,
+    leaf: Vec<u8>,
+    intermediate: CertificateDer<'static>,
+}
+
+static GOOD: LazyLock<Good> = LazyLock::new(|| {
+    let key = || KeyPair::generate().expect("a key");
+    let authority = || {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        params
+    };
+    let root = CertifiedIssuer::self_signed(authority(), key()).expect("a certificate");
+    let below = CertifiedIssuer::signed_by(authority(), key(), &root).expect("a certificate");
+    let mut params = CertificateParams::default();
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    let leaf = params.signed_by(&key(), &below).expect("a certificate");
+    let manufacturer = [Source { name: "root", bytes: root.as_ref().der() }];
+    Good {
+        anchors: TrustAnchors::parse(&[], &manufacturer, &[]).expect("an anchor"),
+        leaf: leaf.der().to_vec(),
+        intermediate: below.as_ref().der().clone(),
+    }
 });
 
 /// The parser keeps the parts of names and extensions beside the bytes, some hundred for each.
@@ -24,22 +53,41 @@ pub fn run(data: &[u8]) {
     let mut choices = Choices::new(data);
     let leaf = match choices.byte() % 2 {
         0 => choices.bytes(usize::MAX).to_vec(),
-        _ => {
-            let mut leaf = GOOD.clone();
-            while !choices.is_empty() {
-                let at = choices.number() % leaf.len();
-                leaf[at] ^= choices.byte();
-            }
-            leaf
-        }
+        _ => changed_leaf(&mut choices),
     };
+    believe_nobody(&leaf, data);
+    below_a_known_intermediate(leaf);
+}
+
+fn changed_leaf(choices: &mut Choices<'_>) -> Vec<u8> {
+    let mut leaf = GOOD.leaf.clone();
+    while !choices.is_empty() {
+        let at = choices.number() % leaf.len();
+        leaf[at] ^= choices.byte();
+    }
+    leaf
+}
+
+fn believe_nobody(leaf: &[u8], data: &[u8]) {
     let anchors = TrustAnchors::default();
-    let chain = [CertificateDer::from(leaf), CertificateDer::from(data.to_vec())];
+    let chain = [CertificateDer::from(leaf), CertificateDer::from(data)];
     let len = chain.iter().map(|der| der.len()).sum::<usize>();
     for chain in [&chain[..1], &chain] {
-        let verified =
-            bounded_with(PER_BYTE * len, || anchors.verify_chain(chain, UnixTime(1_700_000_000)));
+        let verified = bounded_with(PER_BYTE * len, || anchors.verify(chain, NOW));
         assert!(verified.is_err());
         let _ = chain_digest(chain);
     }
+}
+
+fn below_a_known_intermediate(leaf: Vec<u8>) {
+    let Good { anchors, leaf: good, intermediate } = &*GOOD;
+    let mut issuers = KnownIssuers::default();
+    let verify = |leaf: Vec<u8>, issuers: &mut KnownIssuers| -> Option<Verified> {
+        let chain = [CertificateDer::from(leaf), intermediate.clone()];
+        anchors.verify_chain(issuers, &chain, NOW).ok()
+    };
+    let said = |verified: Option<Verified>| verified.map(|it| (it.peer, it.session));
+    assert!(verify(good.clone(), &mut issuers).is_some());
+    let whole = verify(leaf.clone(), &mut KnownIssuers::default());
+    assert_eq!(said(verify(leaf, &mut issuers)), said(whole));
 }
