@@ -79,7 +79,8 @@ enum State {
 }
 
 /// How often the peer may still do what is allowed once in a while, but of which a flood would only
-/// cost us. The counters are filled again by text.
+/// cost us. The counters are filled again by text, but for that of renegotiations: who was refused one
+/// has no reason to ask again, and could not bear as many warnings as it asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Temper {
     warnings: u8,
@@ -90,6 +91,10 @@ struct Temper {
 
 impl Temper {
     const FULL: Self = Self { warnings: 4, renegotiations: 1, key_updates: 32, empty_records: 32 };
+
+    fn refill(&mut self) {
+        *self = Self { renegotiations: self.renegotiations, ..Self::FULL };
+    }
 
     fn spend(counter: &mut u8) -> Result<(), RecordError> {
         *counter = counter.checked_sub(1).ok_or(RecordError::TooMuch)?;

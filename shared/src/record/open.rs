@@ -176,7 +176,7 @@ impl Opener<'_> {
                 if text.is_empty() {
                     Temper::spend(&mut self.records.temper.empty_records)?;
                 } else {
-                    self.records.temper = Temper::FULL;
+                    self.records.temper.refill();
                 }
                 Ok(Taken::Text)
             }

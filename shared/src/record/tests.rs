@@ -348,6 +348,9 @@ fn a_renegotiation_is_refused_with_a_warning_once() {
         open(&mut client, &mut answer).unwrap();
         assert_eq!(client.temper.warnings, Temper::FULL.warnings - 1);
         assert_eq!(open(&mut server, &mut seal(&mut client, b"on")).unwrap().0, b"on");
+        // Text does not make up for it.
+        let mut again = seal_any(&mut client, content::HANDSHAKE, &[1, 0, 0, 3, 9, 9, 9]);
+        assert_eq!(open(&mut server, &mut again), Err(RecordError::TooMuch));
     }
     let (mut server, mut client) = Records::pair(Suite::Tls12Aes128, [7; 32]);
     let hellos = [1, 0, 0, 0].repeat(2);
