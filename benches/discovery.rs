@@ -72,8 +72,8 @@ fn measure(
     let (answer, body) = (cloud.path("answer.cbor"), cloud.discovered()?);
     std::fs::write(&answer, &body)?;
     let setup = Setup { asked: Asked::Discovery, ..Setup::new(wire, *devices, 0) };
-    let by_records = Server::CopyByRecords { answer: answer.clone() };
-    let servers = [Server::Gateway, Server::Copy { answer }, by_records];
+    let copy = |by_records| Server::Copy { answer: answer.clone(), by_records };
+    let servers = [Server::Gateway, copy(false), copy(true)];
     let mut contenders = Contender::enter_all(&servers, common, gateway, &cloud, &setup)?;
     let window = arguments.window.min(*devices);
     let command = Command::Request { millis: common.millis(), window, per_second: None };

@@ -4,12 +4,11 @@ use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 
 use anyhow::Result;
+use benches::client::records::record_len;
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with, recv, send};
-
-use shared::record::HEADER_BYTES;
 
 use crate::answers::Answers;
 use crate::talk::Talk;
@@ -60,8 +59,8 @@ impl Sends {
         match self {
             Self::All => (bytes.len(), SendFlags::NOSIGNAL),
             Self::Records { left } => {
-                if let (0, [_, _, _, high, low, ..]) = (*left, bytes) {
-                    *left = HEADER_BYTES + usize::from(u16::from_be_bytes([*high, *low]));
+                if *left == 0 {
+                    *left = record_len(bytes).expect("only whole records are sent");
                 }
                 (*left, SendFlags::NOSIGNAL | SendFlags::EOR)
             }

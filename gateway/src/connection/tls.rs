@@ -9,7 +9,6 @@
 //! rustls' traits ask for `Send + Sync`. That is why the clock, the judged chains and the secrets
 //! stand in cells with a lock or an atomic here; every shard has its own, so nobody ever waits for them.
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -34,7 +33,7 @@ use shared::time::UnixTime;
 
 use super::hello::OfferedSuites;
 use super::tickets::TicketKeys;
-use crate::identity::{IdentityError, KnownIssuers, TrustAnchors, Verified, chain_digest};
+use crate::identity::{IdentityError, KnownIssuers, Recent, TrustAnchors, Verified, chain_digest};
 use crate::limits::HANDSHAKE_BYTES_MAX;
 
 /// Chains whose judgement is remembered, per shard.
@@ -244,8 +243,7 @@ struct Judge {
 #[derive(Default)]
 struct Judged {
     issuers: KnownIssuers,
-    chains: HashMap<[u8; 32], Verified>,
-    order: VecDeque<[u8; 32]>,
+    chains: Recent<Verified, JUDGED_CHAINS_MAX>,
 }
 
 impl Judge {
@@ -265,13 +263,7 @@ impl Judge {
         }
         let verified =
             self.anchors.verify_chain(&mut judged.issuers, chain, now).map_err(refused)?;
-        judged.chains.insert(digest, verified.clone());
-        judged.order.push_back(digest);
-        if judged.order.len() > JUDGED_CHAINS_MAX
-            && let Some(oldest) = judged.order.pop_front()
-        {
-            judged.chains.remove(&oldest);
-        }
+        judged.chains.add(digest, verified.clone());
         Ok(verified)
     }
 

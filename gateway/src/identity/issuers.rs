@@ -10,8 +10,6 @@
 //! intermediate directly below an anchor that sets no name constraints; and it is known by its bytes,
 //! not by its name or key.
 
-use std::collections::{HashMap, VecDeque};
-
 use rustls::pki_types::{CertificateDer, TrustAnchor};
 use sha2::{Digest, Sha256};
 use shared::time::UnixTime;
@@ -19,11 +17,11 @@ use webpki::{EndEntityCert, VerifiedPath};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
-use super::TrustAnchors;
 use super::profile::{self, Leaf};
 use super::session::{
     AnchorList, Fingerprint, SessionChain, anchor_fingerprint, certificate_fingerprint,
 };
+use super::{Recent, TrustAnchors};
 
 /// Intermediates that are remembered; of more, those that were verified last.
 const KNOWN_MAX: usize = 256;
@@ -31,10 +29,7 @@ const KNOWN_MAX: usize = 256;
 /// Intermediates below which leaves have been verified, for one set of anchors and revocation lists: new
 /// lists need a new one of these.
 #[derive(Default)]
-pub struct KnownIssuers {
-    known: HashMap<[u8; 32], Issuer>,
-    order: VecDeque<[u8; 32]>,
-}
+pub struct KnownIssuers(Recent<Issuer, KNOWN_MAX>);
 
 struct Issuer {
     /// The intermediate, in the place of an anchor.
@@ -77,21 +72,12 @@ impl KnownIssuers {
             not_before: profile::not_before(&parsed),
             not_after: profile::not_after(&parsed),
         };
-        let digest = Sha256::digest(&der).into();
-        if self.known.insert(digest, issuer).is_none() {
-            self.order.push_back(digest);
-        }
-        if self.order.len() > KNOWN_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.known.remove(&oldest);
-        }
+        self.0.add(Sha256::digest(&der).into(), issuer);
     }
 
     /// The issuer of the leaf of a chain, if it is known.
     fn of(&self, chain: &[CertificateDer<'_>]) -> Option<&Issuer> {
-        let digest: [u8; 32] = Sha256::digest(chain.get(1)?).into();
-        self.known.get(&digest)
+        self.0.get(&Sha256::digest(chain.get(1)?).into())
     }
 }
 
@@ -125,11 +111,10 @@ impl TrustAnchors {
 #[cfg(test)]
 impl KnownIssuers {
     pub(super) fn knows(&self, der: &CertificateDer<'_>) -> bool {
-        self.known.contains_key(&<[u8; 32]>::from(Sha256::digest(der)))
+        self.0.get(&Sha256::digest(der).into()).is_some()
     }
 
     pub(super) fn len(&self) -> usize {
-        assert_eq!(self.known.len(), self.order.len());
-        self.known.len()
+        self.0.len()
     }
 }

@@ -13,11 +13,13 @@ mod anchors;
 mod cloud;
 mod issuers;
 mod profile;
+mod recent;
 mod session;
 
 pub use anchors::{AnchorsError, Source, TrustAnchors};
 pub use cloud::{CloudCertificateError, names_cloud};
 pub use issuers::KnownIssuers;
+pub use recent::Recent;
 pub use session::SessionChain;
 
 use std::time::Duration;

@@ -8,9 +8,6 @@ const CLIENT_HELLO: u8 = 1;
 const NEW_SESSION_TICKET: u8 = 4;
 const KEY_UPDATE: u8 = 24;
 
-/// Longest message that is passed over: a ticket, or the hello of a refused renegotiation.
-const PASSED_OVER_BYTES_MAX: u16 = u16::MAX;
-
 const HEAD_BYTES: usize = 4;
 
 /// A message that has not come to its end. Only heads are kept: no message has a body that matters
@@ -80,16 +77,16 @@ impl Reassembly {
     }
 }
 
-/// The length of a message, if it may come from that side after the handshake.
+/// The length of a message, if it may come from that side after the handshake. What is passed over, a
+/// ticket or the hello of a refused renegotiation, is as long as 16 bits can say at most.
 fn checked(kind: u8, len: u32, suite: Suite, side: Side) -> Result<u16, RecordError> {
-    let fits = |len_max: u16| u16::try_from(len).ok().filter(|len| *len <= len_max);
     match (kind, suite.is_tls13(), side) {
         (KEY_UPDATE, true, _) if len == 1 => Ok(1),
         (KEY_UPDATE, true, _) => Err(RecordError::Malformed),
         (NEW_SESSION_TICKET, true, Side::Client) | (CLIENT_HELLO, false, Side::Server) => {
-            fits(PASSED_OVER_BYTES_MAX).ok_or(RecordError::Unexpected)
+            u16::try_from(len).map_err(|_| RecordError::Unexpected)
         }
-        (HELLO_REQUEST, false, Side::Client) => fits(0).ok_or(RecordError::Unexpected),
+        (HELLO_REQUEST, false, Side::Client) if len == 0 => Ok(0),
         _ => Err(RecordError::Unexpected),
     }
 }
