@@ -42,6 +42,9 @@ Examples:
     ocf-swarm --profile steady --cloud cloud --devices 1000000 --rate 1500 --ping 120 --for 1800 \\
               --state cloud/swarm.state --html million.html
 
+  How many devices can be in, with a Ping every 20 s, until one Pong in a hundred takes over 0.3 s?
+    ocf-swarm --cloud cloud --devices 1000000 --rate 1000 --pause-above 300 --for 1800 --html most.html
+
   At which rate of arrivals does the cloud fall behind?
     ocf-swarm --profile ramp --cloud cloud --devices 60000 --rate 3000 --until-online --html ramp.html
 
@@ -105,6 +108,10 @@ pub struct Arguments {
     /// How many devices arrive per second.
     #[arg(long, value_name = "PER_SEC", default_value_t = 50.0, value_parser = above_zero)]
     pub rate: f64,
+    /// Arrivals pause while one answer in a hundred takes longer than this, so that what is found is how many
+    /// can be in. They come whatever happens if not given.
+    #[arg(long, value_name = "MILLISECONDS", value_parser = above_zero)]
+    pub pause_above: Option<f64>,
     /// How fast devices live: their own waits take this times their real length.
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = pace)]
     pub pace: f64,
@@ -175,7 +182,7 @@ pub struct Arguments {
     /// Connect here, whatever address devices were told.
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub connect: Option<SocketAddr>,
-    /// Local address to connect from; several are taken in turn, 20 000 connections each. On loopback
+    /// Local address to connect from; several are taken in turn, 12 000 connections each. On loopback
     /// all of 127.0.0.0/8 is used if not given.
     #[arg(long, value_name = "ADDRESS")]
     pub source: Vec<IpAddr>,
@@ -384,6 +391,7 @@ impl Arguments {
             devices: self.devices,
             kinds: self.kinds.iter().copied().map(Kind::from).collect(),
             arrivals_per_sec: self.rate,
+            pause_above: self.pause_above.map(|millis| Duration::from_secs_f64(millis / 1e3)),
             ramp: Duration::ZERO,
             clients: 0,
             settings,

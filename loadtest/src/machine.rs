@@ -180,7 +180,7 @@ impl Allowed {
         if self.ports < ports {
             problems.push(format!(
                 "{ports} connections leave each local address, and it has {} ports: sysctl -w \
-                 net.ipv4.ip_local_port_range=\"10240 65535\"",
+                 net.ipv4.ip_local_port_range=\"10240 65535\", or more addresses (--source)",
                 self.ports
             ));
         }
@@ -208,16 +208,16 @@ mod tests {
     #[test]
     fn every_limit_in_the_way_is_named_with_what_would_be_right() {
         let plenty = Allowed { files: u64::MAX, ports: 28_232, memory_bytes: u64::MAX };
-        assert!(plenty.problems(1_000_000, true, 20_000).is_empty());
+        assert!(plenty.problems(1_000_000, true, 12_000).is_empty());
         let files = Allowed { files: 1_500_000, ..plenty };
-        assert!(files.problems(1_000_000, false, 20_000).is_empty());
-        let problems = files.problems(1_000_000, true, 20_000);
+        assert!(files.problems(1_000_000, false, 12_000).is_empty());
+        let problems = files.problems(1_000_000, true, 12_000);
         assert!(problems[0].contains("fs.file-max=2500000"), "{problems:?}");
         let ports = Allowed { ports: 5000, ..plenty };
-        assert!(ports.problems(4000, true, 20_000).is_empty());
-        assert!(ports.problems(9000, true, 20_000)[0].contains("ip_local_port_range"));
+        assert!(ports.problems(4000, true, 12_000).is_empty());
+        assert!(ports.problems(9000, true, 12_000)[0].contains("ip_local_port_range"));
         let memory = Allowed { memory_bytes: 8 << 30, ..plenty };
-        assert!(memory.problems(1_000_000, true, 20_000)[0].contains("9536 MiB"));
+        assert!(memory.problems(1_000_000, true, 12_000)[0].contains("9536 MiB"));
     }
 
     #[test]

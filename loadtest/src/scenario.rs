@@ -1,7 +1,8 @@
 //! What the devices of a swarm are and do, and when: pure plans, without a clock.
 //!
 //! Everything is open-loop: what is due comes when it is due, however slow the cloud answers, and is
-//! measured from that time. A slow cloud cannot make a swarm ask less of it.
+//! measured from that time. A slow cloud cannot make a swarm ask less of it. The one exception has to be
+//! asked for: arrivals that pause while answers are late, where the question is how many can be in.
 
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ pub struct Scenario {
     pub kinds: Vec<Kind>,
     /// How many of them arrive per second.
     pub arrivals_per_sec: f64,
+    /// They pause while one answer in a hundred takes longer.
+    pub pause_above: Option<Duration>,
     /// How long it takes until they arrive at that rate, beginning with none; zero for at once.
     pub ramp: Duration,
     /// How many clients, spread over the users.
@@ -134,6 +137,13 @@ impl Schedule {
             .then(|| self.start + Duration::from_nanos(self.nanos_to(self.next) as u64))
     }
 
+    /// Nothing is due before this time; what would have been, and all that follows, is as much later.
+    pub fn pause_until(&mut self, time: Instant) {
+        if let Some(due) = self.next_due() {
+            self.start = self.start + time.since(due);
+        }
+    }
+
     /// The next point that is due by now: its number and when it was due.
     pub fn pop(&mut self, now: Instant) -> Option<(u64, Instant)> {
         let due = self.next_due().filter(|&due| due <= now)?;
@@ -171,6 +181,18 @@ mod tests {
         let late = Instant::START + Duration::from_secs(3);
         let due = std::iter::from_fn(|| schedule.pop(late)).map(|(_, due)| due.as_millis());
         assert_eq!(due.collect::<Vec<_>>(), [1000, 2000, 3000]);
+    }
+
+    #[test]
+    fn after_a_pause_a_schedule_goes_on_at_its_rate() {
+        let seconds = |count: u64| Instant::START + Duration::from_secs(count);
+        let mut schedule = Schedule::new(Instant::START, 1.0, None, 0, 1);
+        assert_eq!(schedule.pop(seconds(0)), Some((0, seconds(0))));
+        schedule.pause_until(seconds(10));
+        let due = std::iter::from_fn(|| schedule.pop(seconds(12))).map(|(_, due)| due);
+        assert_eq!(due.collect::<Vec<_>>(), [seconds(10), seconds(11), seconds(12)]);
+        schedule.pause_until(seconds(5));
+        assert_eq!(schedule.next_due(), Some(seconds(13)), "a pause that is over changes nothing");
     }
 
     #[test]

@@ -13,12 +13,17 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use shared::ids::DeviceId;
 
 use crate::device::{Kind, Memory};
+
+/// How long what was written may be lost with the machine: flash is no faster, and a sync for every few
+/// devices would take the processor from what is measured.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
 
 /// What is known of one device or client.
 #[derive(Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -75,7 +80,7 @@ fn take(entries: &mut HashMap<u32, Box<Entry>>, number: u32) -> Option<Box<Entry
 }
 
 /// An open state file. Changes are written behind the devices' backs and are on disk when
-/// [`close`](Self::close) returns, and some milliseconds after they were made.
+/// [`close`](Self::close) returns, and otherwise a second after they were made.
 pub struct StateFile {
     entries: Option<Sender<Entry>>,
     writer: JoinHandle<Result<()>>,
@@ -179,14 +184,20 @@ fn write_line(file: &mut impl Write, entry: &Entry) -> Result<()> {
     Ok(file.write_all(b"\n")?)
 }
 
-/// Appends what comes, and syncs once for everything that has come in the meantime.
+/// Appends what comes, and syncs once for everything that comes within [`SYNC_EVERY`].
 fn write(mut file: BufWriter<File>, inbox: &Receiver<Entry>) -> Result<()> {
     while let Ok(first) = inbox.recv() {
         write_line(&mut file, &first)?;
-        while let Ok(entry) = inbox.try_recv() {
-            write_line(&mut file, &entry)?;
+        let due = Instant::now() + SYNC_EVERY;
+        loop {
+            while let Ok(entry) = inbox.try_recv() {
+                write_line(&mut file, &entry)?;
+            }
+            file.flush()?;
+            let left = due.saturating_duration_since(Instant::now());
+            let Ok(next) = inbox.recv_timeout(left) else { break };
+            write_line(&mut file, &next)?;
         }
-        file.flush()?;
         file.get_ref().sync_data()?;
     }
     Ok(())

@@ -45,6 +45,15 @@ fn devices_of_two_users_come_online_and_publish() {
 }
 
 #[test]
+fn arrivals_pause_while_answers_are_late() {
+    let cloud = Cloud::start();
+    // A Ping every 0.2 s; no answer takes less than a microsecond.
+    let late = ["--devices=40", "--rate=10", "--pace=0.01", "--pause-above=0.001", "--for=8"];
+    let arrived = play(&cloud, &late).end.arrived;
+    assert!((1..40).contains(&arrived), "{arrived} of 40 arrived, in twice the time for all");
+}
+
+#[test]
 fn a_next_run_goes_on_with_the_stored_tokens_and_publishes_nothing_again() {
     let cloud = Cloud::start();
     let state = format!("--state={}", cloud.path("swarm.state").display());

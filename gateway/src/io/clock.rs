@@ -16,11 +16,16 @@ impl Clock {
         Self { start: std::time::Instant::now() }
     }
 
+    /// The one that never goes back.
+    pub fn instant(self) -> Instant {
+        let nanos = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        Instant::from_nanos(nanos)
+    }
+
     /// Both clocks.
     pub fn now(self) -> Now {
-        let nanos = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         // A wall clock before 1970 is a machine that has not been set: no token seems expired then.
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        Now { instant: Instant::from_nanos(nanos), unix: UnixTime(unix) }
+        Now { instant: self.instant(), unix: UnixTime(unix) }
     }
 }

@@ -54,6 +54,9 @@ pub struct Driver {
     pub(super) shard: Shard,
     pub(super) ring: DeviceRing,
     pub(super) clock: Clock,
+    /// The time of the turn, or of the step of a handshake. Both clocks are read once for each: what is
+    /// handled in a turn is handled at one time.
+    pub(super) now: Now,
     pub(super) handover: Handover,
     /// To every other shard.
     pub(super) outboxes: Vec<Outbox>,
@@ -124,9 +127,9 @@ pub async fn run_handshakes(
 impl Driver {
     /// Says whether the ring had something.
     fn turn(&mut self) -> bool {
-        let begun = self.clock.now();
-        self.turns.begin(begun.instant);
-        let had_events = self.take_events(begun);
+        self.now = self.clock.now();
+        self.turns.begin(self.now.instant);
+        let had_events = self.take_events();
         self.take_letters();
         self.take_news();
         self.take_store_answers();
@@ -138,7 +141,7 @@ impl Driver {
             self.lose_channel(lost);
         }
         self.outboxes.iter_mut().for_each(Outbox::flush);
-        self.turns.end(self.clock.now().instant, had_events);
+        self.turns.end(self.clock.instant(), had_events);
         had_events
     }
 
@@ -158,23 +161,23 @@ impl Driver {
     fn until_deadline(&self) -> Option<Duration> {
         let deadlines = [self.shard.poll_timeout(), self.acks.due(), self.heap.due(), self.stop_by];
         let deadline = deadlines.into_iter().flatten().min()?;
-        Some(deadline.since(self.clock.now().instant))
+        Some(deadline.since(self.clock.instant()))
     }
 
     fn handshakes(&mut self) -> io::Result<()> {
-        let begun = self.clock.now();
-        self.heap.used(begun.instant);
-        let mut now = begun;
-        while self.shard.has_handshakes() && now.instant.since(begun.instant) < STEPS_TOGETHER {
-            self.shard.handle(Input::Handshake, now);
+        self.now = self.clock.now();
+        let begun = self.now.instant;
+        self.heap.used(begun);
+        while self.shard.has_handshakes() && self.now.instant.since(begun) < STEPS_TOGETHER {
+            self.shard.handle(Input::Handshake, self.now);
             self.carry_out();
-            now = self.clock.now();
+            self.now = self.clock.now();
         }
         self.ring.submit()
     }
 
-    fn take_events(&mut self, now: Now) -> bool {
-        (0..EVENTS_PER_TURN).take_while(|_| self.take_event(now)).count() > 0
+    fn take_events(&mut self) -> bool {
+        (0..EVENTS_PER_TURN).take_while(|_| self.take_event()).count() > 0
     }
 
     fn take_letters(&mut self) {
@@ -192,18 +195,17 @@ impl Driver {
                 }
                 News::Closed(channel) => {
                     self.channels.close(channel);
-                    self.shard.handle(Input::ChannelClosed { channel }, self.clock.now());
+                    self.shard.handle(Input::ChannelClosed { channel }, self.now);
                 }
                 News::Count => self.log_counters(),
                 News::Renewed(acceptor) => {
-                    self.shard.handle(Input::Renewed { acceptor }, self.clock.now());
+                    self.shard.handle(Input::Renewed { acceptor }, self.now);
                 }
                 News::Stop { over_secs } => {
-                    let now = self.clock.now();
                     let over = Duration::from_secs(over_secs.into());
-                    self.stop_by = Some(now.instant + over + STOP_MARGIN);
+                    self.stop_by = Some(self.now.instant + over + STOP_MARGIN);
                     self.ring.stop_listening();
-                    self.shard.handle(Input::Drain { over_secs }, now);
+                    self.shard.handle(Input::Drain { over_secs }, self.now);
                 }
             }
         }
@@ -214,25 +216,22 @@ impl Driver {
         for lost in self.channels.take(&mut commands) {
             self.lose_channel(lost);
         }
-        let now = self.clock.now();
         for (channel, envelope) in commands.drain(..) {
-            self.shard.handle(Input::Command { channel, envelope }, now);
+            self.shard.handle(Input::Command { channel, envelope }, self.now);
         }
         self.commands = commands;
     }
 
     fn take_deadlines(&mut self) {
-        let now = self.clock.now();
-        if self.shard.poll_timeout().is_some_and(|at| at <= now.instant) {
-            self.shard.handle(Input::Tick, now);
+        if self.shard.poll_timeout().is_some_and(|at| at <= self.now.instant) {
+            self.shard.handle(Input::Tick, self.now);
         }
-        self.heap.tidy(now.instant);
+        self.heap.tidy(self.now.instant);
     }
 
     /// Tells peers that their bytes have come to whom nothing has been sent in time, not even now.
     fn acknowledge_overdue(&mut self) {
-        let now = self.clock.now().instant;
-        while let Some(connection) = self.acks.next_due(now) {
+        while let Some(connection) = self.acks.next_due(self.now.instant) {
             self.acknowledge(connection);
         }
     }
@@ -243,7 +242,7 @@ impl Driver {
             match output {
                 Output::Receive { connection, how } => self.receive(connection, how),
                 Output::Acknowledge { connection } => {
-                    self.acks.wait(connection, self.clock.now().instant);
+                    self.acks.wait(connection, self.now.instant);
                 }
                 Output::Send { connection, bytes, range } => self.send(connection, bytes, range),
                 Output::Close { connection, how } => self.close(connection, how),
@@ -309,7 +308,7 @@ impl Driver {
     fn has_stopped(&self) -> bool {
         let Some(stop_by) = self.stop_by else { return false };
         let (connections, commits) = (self.shard.sizes().connections, self.store.waiting());
-        let is_late = self.clock.now().instant >= stop_by;
+        let is_late = self.now.instant >= stop_by;
         if is_late {
             tracing::warn!(connections, commits, "stopping without waiting any longer");
         }

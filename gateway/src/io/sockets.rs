@@ -25,8 +25,9 @@ fn socket(connection: ConnectionId) -> SocketId {
 
 impl Driver {
     /// Takes one event of the ring, if there is one.
-    pub(super) fn take_event(&mut self, now: Now) -> bool {
+    pub(super) fn take_event(&mut self) -> bool {
         let Some(event) = self.ring.next_event() else { return false };
+        let now = self.now;
         match event {
             Event::Received { socket, bytes } => {
                 let connection = connection(socket);
@@ -90,8 +91,7 @@ impl Driver {
         self.acks.sent(connection);
         if let Err(refused) = self.ring.send_part(socket(connection), bytes, range) {
             let bytes = refused.bytes;
-            let now = self.clock.now();
-            self.shard.handle(Input::Sent { connection, bytes, whole: false }, now);
+            self.shard.handle(Input::Sent { connection, bytes, whole: false }, self.now);
         }
     }
 
@@ -106,7 +106,7 @@ impl Driver {
     }
 
     pub(super) fn on_mail(&mut self, from: ShardId, mail: Mail) {
-        let now = self.clock.now();
+        let now = self.now;
         match mail {
             Mail::Peer(message) => self.shard.handle(Input::Peer { from, message }, now),
             Mail::Reserve { move_id } => {
@@ -193,12 +193,12 @@ impl Driver {
         if let Err(reason) = self.store.try_submit(commit.0, batch) {
             tracing::warn!(%reason, "a change was not stored");
             let outcome = CommitOutcome::Refused;
-            self.shard.handle(Input::Committed { commit, outcome }, self.clock.now());
+            self.shard.handle(Input::Committed { commit, outcome }, self.now);
         }
     }
 
     pub(super) fn take_store_answers(&mut self) {
-        let now = self.clock.now();
+        let now = self.now;
         while let Some(answer) = self.store.next_answer() {
             match answer {
                 Answer::Committed { commit_id, outcome } => {

@@ -56,7 +56,6 @@ impl Shard {
         self.on_text(id, &[]);
         self.receive_again(id);
         self.move_if_idle(id);
-        self.drain_too(id);
     }
 
     /// The request that wanted to go is answered here, what follows it is served as usual.
@@ -81,7 +80,6 @@ impl Shard {
         self.on_text(id, &[]);
         self.receive_again(id);
         self.move_if_idle(id);
-        self.drain_too(id);
     }
 
     fn put_in(&mut self, id: ConnectionId, connection: Connection) {

@@ -1,4 +1,5 @@
-//! How devices and clients come into a core, and how they leave it: by plan, whatever the cloud does.
+//! How devices and clients come into a core, and how they leave it: by plan, whatever the cloud does,
+//! unless arrivals are to pause while it is late.
 
 use std::time::Duration;
 
@@ -12,6 +13,9 @@ use crate::scenario::Schedule;
 
 /// The Mediator is asked for a token this long before the device arrives.
 const LEAD: Duration = Duration::from_secs(1);
+
+/// How long arrivals pause at least, until it is looked again whether answers are still late.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// How long devices that sign off at the end may take: the limit that devices have themselves, and a
 /// reconnect.
@@ -76,6 +80,10 @@ impl Core {
         let Some(mut plans) = self.plans.take() else { return };
         while let Some((number, due)) = plans.clients.pop(now) {
             self.make_client(number as u32, due);
+        }
+        let limit = self.common.scenario.pause_above;
+        if limit.is_some_and(|limit| u128::from(self.snapshot.p99_micros) > limit.as_micros()) {
+            plans.arrivals.pause_until(now + LOOK_AGAIN);
         }
         while let Some((number, due)) = plans.arrivals.pop(now) {
             self.make_device(number as u32, due);
