@@ -19,7 +19,7 @@ use std::thread::JoinHandle;
 use glommio::{Latency, LocalExecutorBuilder, Placement as Pin, Shares};
 use shared::ids::ShardId;
 use shared::placement::{PartitionId, Placement};
-use shared::ring::{DeviceRing, Doorbell, accept_with_first_bytes, listen};
+use shared::ring::{DeviceRing, Doorbell, listen};
 
 use super::acks::Acknowledgements;
 use super::channels::Channels;
@@ -237,13 +237,9 @@ fn come_up(birth: Birth) -> Result<Option<Rc<RefCell<Driver>>>, StartError> {
         fill(&mut shard, &loader, placement, birth.id)?;
     }
     for &address in &birth.listen {
-        let listening = listen(address, i32::try_from(birth.backlog).unwrap_or(i32::MAX));
-        // A device speaks first, and at once.
-        let accepting = listening.and_then(|listener| {
-            accept_with_first_bytes(&listener)?;
-            ring.add_listener(listener, ACCEPTS)
-        });
-        accepting.map_err(|cause| StartError::Listen { address, cause })?;
+        let listening = listen(address, i32::try_from(birth.backlog).unwrap_or(i32::MAX))
+            .and_then(|listener| ring.add_listener(listener, ACCEPTS));
+        listening.map_err(|cause| StartError::Listen { address, cause })?;
     }
     let Ends { letters, news, to_control, joined, started } = birth.ends;
     let said = started.send(Ok(Started::now(birth.id, &ring)?));

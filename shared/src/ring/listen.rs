@@ -1,9 +1,8 @@
 //! Making a listener that several rings, each with its own, can share an address with.
-#![expect(unsafe_code, reason = "sets a socket option that rustix can't set")]
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use rustix::net::{
     AddressFamily, SocketFlags, SocketType, bind, listen as begin, socket_with, sockopt,
@@ -24,26 +23,6 @@ pub fn listen(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
     bind(&socket, &address)?;
     begin(&socket, backlog)?;
     Ok(socket.into())
-}
-
-/// Connections come to be accepted when the first bytes of the peer are there (`TCP_DEFER_ACCEPT`), which
-/// saves waiting for them by itself; those of a peer that says nothing a second later.
-///
-/// # Errors
-/// Those of `setsockopt`.
-pub fn accept_with_first_bytes(listener: &TcpListener) -> io::Result<()> {
-    let seconds: libc::c_int = 1;
-    // SAFETY: the kernel reads one int behind the pointer, which is what its length says.
-    let result = unsafe {
-        libc::setsockopt(
-            listener.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_DEFER_ACCEPT,
-            (&raw const seconds).cast(),
-            size_of_val(&seconds) as libc::socklen_t,
-        )
-    };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// The descriptor, if it is a listening TCP socket.

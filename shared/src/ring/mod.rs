@@ -84,7 +84,7 @@ pub use event::{
     Close, ConnectRefused, DescriptorNotSent, DescriptorRefused, Event, ListenerId, Refused,
     SendRefused, SocketId,
 };
-pub use listen::{accept_with_first_bytes, listen};
+pub use listen::listen;
 pub use movement::RingAddress;
 pub use sockets::Capabilities;
 pub use start::{Config, StartError, TaskRun};

@@ -1,10 +1,10 @@
 //! Listeners, admission and the addresses of peers.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use super::support::{PATIENCE, Seen, connection, next, next_of, ring, serving, small};
-use crate::ring::{Close, Config, accept_with_first_bytes, listen};
+use crate::ring::{Close, Config, listen};
 
 #[test]
 fn peers_are_told_with_their_ipv4_or_ipv6_address() {
@@ -24,22 +24,6 @@ fn several_rings_share_an_address_with_a_listener_each() {
     let first = listen("127.0.0.1:0".parse().unwrap(), 16).unwrap();
     let second = listen(first.local_addr().unwrap(), 16).unwrap();
     assert_eq!(first.local_addr().unwrap(), second.local_addr().unwrap());
-}
-
-#[test]
-fn who_says_nothing_is_accepted_after_who_spoke() {
-    let mut ring = ring(small());
-    let listener = listen("127.0.0.1:0".parse().unwrap(), 16).unwrap();
-    accept_with_first_bytes(&listener).unwrap();
-    let address = listener.local_addr().unwrap();
-    ring.add_listener(listener, 2).unwrap();
-    let silent = TcpStream::connect(address).unwrap();
-    let mut speaking = TcpStream::connect(address).unwrap();
-    speaking.write_all(b"hello").unwrap();
-    for peer in [speaking, silent] {
-        let Seen::Accepted(_, from) = next(&mut ring) else { panic!() };
-        assert_eq!(from, peer.local_addr().unwrap());
-    }
 }
 
 #[test]
