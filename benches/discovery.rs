@@ -20,7 +20,7 @@ use benches::messages::Asked;
 use benches::population::Population;
 use benches::results::{Measure, Results};
 use benches::servers::Server;
-use benches::statistics::median;
+use benches::statistics::{median, ratio};
 use clap::Parser;
 
 const MEASURE: Measure = Measure { name: "us of the server an answer", more_is_better: false };
@@ -82,6 +82,11 @@ fn measure(
     let bytes = body.len();
     let case = format!("{}, {devices} devices of {links} links, {bytes} bytes", wire.name());
     add_micros(results, &case, MEASURE, &contenders, &samples, MOST);
+    if let [gateway, floor, ..] = &samples[..] {
+        let of = |samples: &[Sample]| values(samples, Sample::user_micros_each);
+        let times = ratio(&of(gateway), &of(floor));
+        results.note(format!("{case}: without the system calls {times:.2} times its floor"));
+    }
     Ok(())
 }
 
