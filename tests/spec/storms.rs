@@ -48,11 +48,22 @@ fn the_log_says_once_a_minute_which_bound_turns_new_connections_away() {
 }
 
 #[test]
-fn handshakes_beyond_the_rate_wait_and_the_newest_goes_first() {
+fn handshakes_beyond_the_rate_wait_in_the_order_of_their_coming() {
     let (world, peers) = storm(5, |budgets| budgets.handshakes.per_sec_max = 10);
     assert_eq!(let_in(&peers), [0, 1], "one, and another a tenth of a second early");
-    for next in [4, 3, 2] {
+    for next in [2, 3, 4] {
         world.advance(Duration::from_millis(100));
+        assert_eq!(let_in(&peers), [next]);
+    }
+    assert_eq!(reasons(&world), []);
+}
+
+#[test]
+fn once_some_have_waited_for_long_the_newest_goes_first() {
+    let (world, peers) = storm(4, |budgets| budgets.handshakes.per_sec_max = 2);
+    assert_eq!(let_in(&peers), [0]);
+    for (millis, next) in [(400, 1), (500, 3), (500, 2)] {
+        world.advance(Duration::from_millis(millis));
         assert_eq!(let_in(&peers), [next]);
     }
     assert_eq!(reasons(&world), []);

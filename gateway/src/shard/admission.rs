@@ -2,9 +2,10 @@
 //!
 //! In a storm everybody comes at once, and nobody waits longer than two seconds at first. A handshake that
 //! is begun and not finished in that time is work for nothing. So one that has been begun goes on first,
-//! and of those that wait for their first step the newest goes first; who has waited for as long as
-//! devices do is gone, and is reset before anything is done for it. Where more come than may be under
-//! way, the one that has waited longest makes room.
+//! and where some wait for long the newest goes first; who has waited for as long as devices do is gone,
+//! and is reset before anything is done for it. While nobody waits for long they go in the order of their
+//! coming: on a busy shard that never finds its queue empty, the newest first would forget the one at its
+//! end. Where more come than may be under way, the one that has waited longest makes room.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -19,6 +20,9 @@ use crate::connection::{CloseReason, ConnectionId};
 /// The longest that a step of a handshake waits for its turn. Devices give up after two seconds at
 /// first (device reference 3.5), and the rest of the handshake needs some of them.
 const WAIT_MAX: Duration = Duration::from_millis(1750);
+
+/// Where somebody has waited for so long there are more than can be served in time: the newest goes first.
+const LONG: Duration = Duration::from_millis(500);
 
 /// What may be ahead of the rate of handshakes: a second's worth would come as one pause for the others.
 const AHEAD_MAX: Duration = Duration::from_millis(100);
@@ -141,13 +145,13 @@ impl Admission {
 
     /// Whose step is taken now.
     pub(super) fn pop(&mut self, now: Instant) -> Option<ConnectionId> {
-        if let Some(step) = self.begun.pop_back() {
+        if let Some(step) = pop_next(&mut self.begun, now) {
             return Some(step.connection);
         }
         if !self.may_begin(now) {
             return None;
         }
-        let step = self.new.pop_back()?;
+        let step = pop_next(&mut self.new, now)?;
         self.regular = self.regular.max(now) + self.every;
         Some(step.connection)
     }
@@ -174,6 +178,12 @@ impl Admission {
     fn may_begin(&self, now: Instant) -> bool {
         self.regular <= now + AHEAD_MAX
     }
+}
+
+/// The next of a queue.
+fn pop_next(queue: &mut VecDeque<Step>, now: Instant) -> Option<Step> {
+    let is_long = queue.front()?.since + LONG <= now;
+    if is_long { queue.pop_back() } else { queue.pop_front() }
 }
 
 impl Shard {
@@ -236,13 +246,27 @@ mod tests {
     }
 
     #[test]
-    fn what_was_begun_goes_on_first_and_of_the_others_the_newest() {
-        let mut admission = admission(1000);
-        for (index, is_new) in [(1, true), (2, true), (3, false), (4, false), (5, true)] {
-            admission.push(connection(index), is_new, at(1));
+    fn what_was_begun_goes_on_first_and_where_some_wait_for_long_the_newest() {
+        for (millis, expected) in [(2, [3, 4, 1, 2, 5]), (501, [4, 3, 5, 2, 1])] {
+            let mut admission = admission(1000);
+            for (index, is_new) in [(1, true), (2, true), (3, false), (4, false), (5, true)] {
+                admission.push(connection(index), is_new, at(1));
+            }
+            let order = std::iter::from_fn(|| admission.pop(at(millis))).map(|id| id.index);
+            assert_eq!(order.collect::<Vec<_>>(), expected, "after {millis} ms");
         }
-        let order = std::iter::from_fn(|| admission.pop(at(2))).map(|id| id.index);
-        assert_eq!(order.collect::<Vec<_>>(), [4, 3, 5, 2, 1]);
+    }
+
+    #[test]
+    fn on_a_shard_that_is_never_idle_nobody_is_forgotten() {
+        let mut admission = admission(10_000);
+        (0..64).for_each(|index| admission.push(connection(index), true, at(0)));
+        // A millisecond each: whoever is served is followed by the next at once.
+        for millis in 1..=10_000 {
+            assert!(admission.pop(at(millis)).is_some());
+            admission.push(connection(64 + millis as u32), true, at(millis));
+            assert_eq!(admission.pop_late(at(millis)), None, "after {millis} ms");
+        }
     }
 
     #[test]
