@@ -14,13 +14,13 @@
 use anyhow::{Result, bail};
 use benches::arguments::Common;
 use benches::cloud::{Cloud, Shape};
-use benches::contest::{Contender, Sample, add_micros, rounds, values};
+use benches::contest::{Contender, Sample, add_micros, rounds, times_floor, values};
 use benches::load::{Command, Setup, Wire};
 use benches::messages::Asked;
 use benches::population::Population;
 use benches::results::{Measure, Results};
 use benches::servers::Server;
-use benches::statistics::{median, ratio};
+use benches::statistics::median;
 use clap::Parser;
 
 const MEASURE: Measure = Measure { name: "us of the server an answer", more_is_better: false };
@@ -82,9 +82,7 @@ fn measure(
     let bytes = body.len();
     let case = format!("{}, {devices} devices of {links} links, {bytes} bytes", wire.name());
     add_micros(results, &case, MEASURE, &contenders, &samples, MOST);
-    if let [gateway, floor, ..] = &samples[..] {
-        let of = |samples: &[Sample]| values(samples, Sample::user_micros_each);
-        let times = ratio(&of(gateway), &of(floor));
+    if let Some(times) = times_floor(&samples, Sample::user_micros_each) {
         results.note(format!("{case}: without the system calls {times:.2} times its floor"));
     }
     Ok(())
